@@ -1,0 +1,3 @@
+"""What to do: observe the world, plan against it, apply the plan."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""One port and one library each: the only modules that talk to the outside."""

@@ -1,0 +1,107 @@
+"""The command tree: nouns first, one module a noun, help grouped by who needs it.
+
+Exit codes: 0 done or clean, 1 findings or not converged, 2 bad input or configuration, 3 a dependency failed for now.
+A command's module is imported only when that command runs, so `--help` is quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Final, NamedTuple
+
+import click
+
+from reconciler import __version__
+from state.errors import IntegrityError, ReconcilerError, StaleObservation, Terminal, Transient
+
+EXIT_CLEAN: Final = 0
+EXIT_FINDINGS: Final = 1
+EXIT_BAD_INPUT: Final = 2
+EXIT_DEPENDENCY: Final = 3
+
+
+class _Command(NamedTuple):
+    role: str
+    module: str
+    help: str
+
+
+_ROLES: Final = ("Start here", "Operator", "Auditor", "Developer")
+_COMMANDS: Final[dict[str, _Command]] = {
+    "demo": _Command("Start here", "demo", "Run the whole path on this machine, on real parts."),
+    "init": _Command("Start here", "init", "Write a working configuration from two repositories."),
+    "doctor": _Command("Start here", "doctor", "Test every credential, permission and capability."),
+    "config": _Command("Operator", "config", "Check, explain or describe the configuration."),
+    "reconciler": _Command("Operator", "reconciler", "Run passes: once, plan, run, explain."),
+    "registry": _Command("Operator", "registry", "Serve the embedded OCI registry."),
+    "log": _Command("Auditor", "log", "Read and verify the log."),
+    "changed": _Command("Developer", "changed", "Which images a head changes, and why."),
+    "local": _Command("Developer", "local", "Pull requests of a forge made of bare repositories."),
+}
+
+
+class _Tree(click.Group):
+    """Loads a command's module when it is called, and lists commands by role."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        del ctx
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(f"reconciler.cli.{_COMMANDS[cmd_name].module}")
+        command = module.command
+        if not isinstance(command, click.Command):
+            raise TypeError(f"reconciler.cli.{cmd_name} has no click command named `command`")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        del ctx
+        for role in _ROLES:
+            with formatter.section(role):
+                formatter.write_dl([(name, c.help) for name, c in _COMMANDS.items() if c.role == role])
+
+
+@click.command(
+    cls=_Tree,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Try `ameide demo`. Exit codes: 0 done, 1 findings, 2 bad input, 3 a dependency failed for now.",
+)
+@click.version_option(__version__, prog_name="ameide")
+def root() -> None:
+    """Keep <image>:<HEAD_SHA> complete for every previewed component of every open pull request."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The console script: run a command, and turn the error families into messages and exit codes."""
+    try:
+        code = root.main(args=arguments, prog_name="ameide", standalone_mode=False)
+    except click.exceptions.Abort:
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(EXIT_BAD_INPUT)
+    except BrokenPipeError:
+        # The reader went away (`ameide log show | head`): not an error of ours, and nothing more can be said.
+        sys.stderr.close()
+        sys.exit(EXIT_CLEAN)
+    except ReconcilerError as error:
+        click.echo(f"ameide: {error}", err=True)
+        sys.exit(exit_code(error))
+    sys.exit(code if isinstance(code, int) else EXIT_CLEAN)
+
+
+def exit_code(error: ReconcilerError) -> int:
+    """The exit code of an error's family."""
+    match error:
+        case Transient() | StaleObservation():
+            return EXIT_DEPENDENCY
+        case IntegrityError():
+            return EXIT_FINDINGS
+        case Terminal():
+            return EXIT_BAD_INPUT
+        case _:
+            return EXIT_FINDINGS

@@ -1,0 +1,302 @@
+"""The seams to everything outside: one Protocol per capability, readers and writers apart.
+
+The docstrings are the contract; `tests/contract` holds every implementation to them. All calls block. Absence is None,
+never an error. Errors are the families of `state.errors`:
+
+* Transient    no usable answer in time, 429, 5xx: the same call may succeed later
+* Denied       the credential does not allow it
+* IntegrityError   bytes do not have the digest that names them
+* Terminal     anything else that the same input will meet again
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import NamedTuple, Protocol, TypeVar
+
+from state.canonical import Json
+from state.change import ChangeRecord
+from state.entry import Entry, Kind
+from state.git import CommitId, RefName
+from state.observed import Catalogue, Image, Inventory, Listing, PullRequest
+from state.oci import Digest, Manifest, Repository, Tag
+from state.verdict import Verdict
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+# --- time, chance and work: injected, so that the loop runs under simulation -----------------------------------------
+
+
+class Clock(Protocol):
+    """Wall time for records, monotonic time for waiting."""
+
+    def now(self) -> datetime:
+        """The current UTC time, timezone-aware."""
+
+    def monotonic_s(self) -> float:
+        """Seconds that never go backwards; only differences mean anything."""
+
+
+class Random(Protocol):
+    """Chance, for jitter and identifiers; never for anything that a plan depends on."""
+
+    def uniform(self, low: float, high: float) -> float:
+        """A float in [low, high]."""
+
+    def token(self) -> str:
+        """16 fresh hex digits."""
+
+
+class Executor(Protocol):
+    """Runs independent blocking calls side by side."""
+
+    def map(self, call: Callable[[T], R], items: Iterable[T]) -> list[R | Exception]:
+        """Each item's result, or the Exception it raised, in the order of the items. Never raises one itself."""
+
+
+# --- the forge -------------------------------------------------------------------------------------------------------
+
+
+class RepositoryIdentity(NamedTuple):
+    """The immutable numeric id and the current name, which is for people."""
+
+    id: int
+    name: str
+
+
+class ForgeReader(Protocol):
+    """Open pull requests of one code repository. Source: design §9."""
+
+    def repository(self) -> RepositoryIdentity:
+        """Who this repository is. Raises Terminal if it does not exist: a 404 never means "no pull requests"."""
+
+    def open_pull_requests(self) -> Listing:
+        """Every open pull request, ascending by number; `complete` is False if any page or record was lost.
+
+        Raises Transient or Denied if nothing could be read.
+        """
+
+    def pull_request(self, number: int) -> PullRequest | None:
+        """One *open* pull request, never from a cache; None if it is closed or does not exist.
+
+        Used right before a write: the answer is as fresh as the forge gives it.
+        """
+
+    def head_of(self, number: int) -> CommitId | None:
+        """The head by the second witness, the git ref of the pull request; may differ from `pull_request`."""
+
+
+class Change(NamedTuple):
+    """A pull request that we opened, or that has the branch we would use."""
+
+    number: int
+    branch: RefName
+    base: RefName
+    open: bool
+    title: str
+    body: str
+
+
+class ForgeWriter(Protocol):
+    """Pull requests that we open (GitOps). Finding comes before creating."""
+
+    def find_change(self, branch: RefName, base: RefName) -> tuple[Change, ...]:
+        """Every pull request, open or closed, from `branch` to `base`, ascending by number."""
+
+    def open_change(self, branch: RefName, base: RefName, title: str, body: str) -> Change:
+        """Open one, or return the one that is open already (a conflict is a normal answer, adopted)."""
+
+    def update_change(self, number: int, *, title: str, body: str) -> None:
+        """Replace title and body."""
+
+    def close_change(self, number: int, reason: str) -> None:
+        """Close it and say why; closing a closed one changes nothing."""
+
+
+class StatusState(StrEnum):
+    PENDING = "pending"
+    SUCCESS = "success"
+    FAILURE = "failure"
+
+
+class StatusReporter(Protocol):
+    """One status per head, replaced in place; re-derived output, never input."""
+
+    def report(self, head: CommitId, state: StatusState, summary: str) -> None:
+        """Set the status of `head`. `summary`'s first line is at most 140 characters. Raises Transient or Denied."""
+
+
+# --- git and GitOps --------------------------------------------------------------------------------------------------
+
+
+class Git(Protocol):
+    """The code repository's objects, for reading. Every argument is a full commit id; results are immutable facts."""
+
+    def branch_tip(self, branch: RefName) -> CommitId | None:
+        """The remote's tip of `branch` now, its objects fetched; None if the remote has no such branch."""
+
+    def fetch(self, commit: CommitId, ref: RefName) -> None:
+        """Have `commit` and its history. Fetched as exactly this id, or by `ref` if the server refuses ids.
+
+        Raises StaleObservation if `ref` no longer leads to `commit`, Transient if the remote does not answer.
+        """
+
+    def catalogue(self, commit: CommitId) -> Catalogue:
+        """The validated catalogue at `commit`. Raises ConfigError naming every problem, each with its path."""
+
+    def changes(self, base: CommitId, head: CommitId, catalogue: Catalogue) -> ChangeRecord:
+        """Which images `head` changes against `base`, by input fingerprints (design §3). Raises Transient."""
+
+    def faithful_commits(
+        self, image: Image, base: CommitId, merge_base: CommitId, fingerprint: Digest, limit: int
+    ) -> tuple[CommitId, ...]:
+        """Commits of first-parent `base` history, from `merge_base` back, whose inputs equal `fingerprint`.
+
+        Newest first, ending at the first commit that differs, at most `limit`.
+        """
+
+
+class GitOps(Protocol):
+    """The GitOps repository, for reading."""
+
+    def inventory(self) -> Inventory:
+        """Which components are previewed, at the trusted ref's tip. Raises ConfigError or Transient."""
+
+    def ref_name(self) -> str:
+        """The trusted ref, for messages."""
+
+
+# --- the registry ----------------------------------------------------------------------------------------------------
+
+
+class RegistryReader(Protocol):
+    """Manifests and tags by the OCI distribution-spec v1.1.1. Every read is bounded in bytes, pages and time."""
+
+    def resolve(self, repository: Repository, tag: Tag) -> Digest | None:
+        """The digest behind `tag` by HEAD; None on a 404, which alone is not proof of absence (design invariant 2)."""
+
+    def manifest(self, repository: Repository, reference: Tag | Digest) -> Manifest | None:
+        """The exact bytes and media type; None on a 404.
+
+        Raises IntegrityError if the bytes have another digest than the one asked for or announced,
+        Terminal if they are more than MANIFEST_MAX_BYTES.
+        """
+
+    def tags(self, repository: Repository) -> Sequence[Tag] | None:
+        """Every tag, in the registry's order, without duplicates; None on a 404. Follows Link, never loops."""
+
+
+class RegistryWriter(Protocol):
+    """Writing tags."""
+
+    def put_manifest(self, repository: Repository, tag: Tag, manifest: Manifest) -> None:
+        """Store `manifest` under `tag`, byte for byte, with its own media type.
+
+        An existing tag is overwritten: whether that may happen is the caller's decision. Returns only on a 201 (or
+        200) whose `Docker-Content-Digest` is the manifest's. Source: distribution-spec v1.1.1, end-7.
+
+        Raises:
+            IntegrityError: the registry answers with another digest.
+            Denied: 401 or 403 after one fresh token.
+            Transient: 408, 429, 5xx, or no answer in time. The write may or may not have happened.
+        """
+
+
+# --- evidence --------------------------------------------------------------------------------------------------------
+
+
+class Purpose(StrEnum):
+    """What a digest is to be relied on for; each has its own policy (`verification.*`)."""
+
+    BASELINE = "baseline"
+    PULL_REQUEST = "pull_request"
+
+
+class Verifier(Protocol):
+    """Whether a digest may be relied on."""
+
+    def policy(self, purpose: Purpose) -> Digest:
+        """The digest of the policy in force for `purpose`."""
+
+    def verify(
+        self, purpose: Purpose, repository: Repository, digest: Digest, source_revision: CommitId | None
+    ) -> Verdict:
+        """Accepted, refused with a reason, or unchecked (level `none`). A check that cannot run is Transient."""
+
+
+class Signer(Protocol):
+    """Signs the log's commits (SSHSIG, namespace `git`)."""
+
+    def public_key(self) -> str:
+        """The OpenSSH public key line without a comment: `ssh-ed25519 AAAA…`."""
+
+    def sign(self, payload: bytes) -> str:
+        """The armoured SSH signature of `payload`. Source: OpenSSH PROTOCOL.sshsig."""
+
+
+class Markers(Protocol):
+    """Channels that carry signed markers. Transport only: what arrives here is verified by the caller."""
+
+    def pending(self) -> Sequence[bytes]:
+        """The envelopes that wait, each bounded in size; the same one may be returned again."""
+
+
+# --- what is remembered and told -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """An entry of the log with the id of the commit that holds it."""
+
+    id: CommitId
+    entry: Entry
+
+
+class LogStore(Protocol):
+    """The append-only log of one (repository, role). Appends are compare-and-swap, signed and fsynced."""
+
+    def entries(self) -> Iterable[Logged]:
+        """Every entry, oldest first."""
+
+    def read(self, entry: CommitId) -> Logged:
+        """One entry by its id. Raises IntegrityError if it is not one."""
+
+    def blob(self, oid: str) -> bytes:
+        """An observation blob. Raises IntegrityError if it is missing or too large."""
+
+    def tip(self) -> CommitId | None:
+        """The id of the newest entry."""
+
+    def append(self, kind: Kind, body: Mapping[str, Json], blobs: Mapping[str, bytes] | None = None) -> Logged:
+        """Append one entry after the tip this writer knows; when it returns, the entry is on disk.
+
+        Raises LedgerMoved if another writer appended first, Fenced if this writer's epoch is over.
+        """
+
+    def push(self) -> bool:
+        """Bring the remote up to the tip; False where no remote is configured.
+
+        Raises Transient if the remote does not answer, Fenced if it refuses (the tail is saved first).
+        """
+
+
+class Metrics(Protocol):
+    """Numbers about this process, with a fixed set of names and bounded labels."""
+
+    def count(self, name: str, by: float = 1, **labels: str) -> None:
+        """Add to a counter."""
+
+    def gauge(self, name: str, value: float, **labels: str) -> None:
+        """Set a gauge."""
+
+    def observe(self, name: str, seconds: float, **labels: str) -> None:
+        """Add one duration to a histogram."""
+
+    def timed(self, name: str, **labels: str) -> AbstractContextManager[None]:
+        """Observe how long the block takes."""

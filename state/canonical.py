@@ -1,0 +1,81 @@
+"""Canonical JSON: equal values have equal bytes.
+
+The subset of RFC 8785 that this project uses: objects with ASCII keys, arrays, strings, integers of at most 53 bits,
+booleans and null. Floating point is refused, so there is one spelling of every number; for this subset the standard
+encoder with sorted keys writes exactly the bytes of RFC 8785 (a property in tests/unit holds it to the `rfc8785`
+library). Reading refuses duplicate keys, since two readers may disagree on which one counts.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Final, TypeAlias
+
+from state.errors import InvalidValue
+from state.oci import Digest
+
+Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | bool | None"
+
+_INT_MAX: Final = 2**53 - 1
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")).encode
+
+
+def dumps(value: Json) -> bytes:
+    """The canonical UTF-8 bytes of `value`. Raises InvalidValue on anything outside the subset."""
+    _check(value)
+    try:
+        return _encode(value).encode()
+    except UnicodeEncodeError as error:
+        raise InvalidValue(f"canonical JSON: a string holds a lone surrogate ({error.reason})") from error
+
+
+def digest(value: Json) -> Digest:
+    """The digest of the canonical bytes."""
+    return Digest.of(dumps(value))
+
+
+def loads(raw: bytes, *, what: str, max_bytes: int) -> Json:
+    """Parse bytes from outside: bounded, no duplicate keys, no floats. Raises InvalidValue naming `what`."""
+    if len(raw) > max_bytes:
+        raise InvalidValue(f"{what}: expected at most {max_bytes} bytes of JSON, got {len(raw)}")
+    try:
+        value: Json = json.loads(
+            raw.decode(), object_pairs_hook=_no_duplicates, parse_float=_no_float, parse_constant=_no_float
+        )
+    except RecursionError as error:
+        raise InvalidValue(f"{what}: JSON is nested too deeply") from error
+    except ValueError as error:
+        raise InvalidValue(f"{what}: not acceptable JSON: {error}") from error
+    return value
+
+
+def _check(value: object) -> None:
+    match value:
+        case str() | bool() | None:
+            pass
+        case int():
+            if not -_INT_MAX <= value <= _INT_MAX:
+                raise InvalidValue(f"canonical JSON: an integer of more than 53 bits: {value}")
+        case dict():
+            for key, inner in value.items():
+                if not isinstance(key, str) or not key.isascii():
+                    raise InvalidValue(f"canonical JSON: keys are ASCII strings, got {key!r}")
+                _check(inner)
+        case list() | tuple():
+            for inner in value:
+                _check(inner)
+        case _:
+            raise InvalidValue(f"canonical JSON: {type(value).__name__} has no canonical form here")
+
+
+def _no_duplicates(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        seen: set[str] = set()
+        twice = next(k for k, _ in pairs if k in seen or seen.add(k))  # type: ignore[func-returns-value]
+        raise InvalidValue(f"key {twice!r} appears twice")
+    return made
+
+
+def _no_float(text: str) -> Json:
+    raise InvalidValue(f"only integers have a canonical form, got {text}")

@@ -1,0 +1,71 @@
+"""Why something is not done: the closed list of reasons, each with the remedy a person is told."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+
+class Reason(StrEnum):
+    """A closed enum: every gap ends as an action or as a hold with one of these."""
+
+    # The pull request or the repository
+    SUSPENDED = "suspended"
+    FORK_NOT_ADMITTED = "fork-not-admitted"
+    BASE_NOT_PREVIEWED = "base-not-previewed"
+    HOLD_LABEL = "hold-label"
+    OVER_MAX_HEADS = "over-max-heads"
+    LISTING_INCOMPLETE = "listing-incomplete"
+    # What git and the two repositories say
+    CATALOGUE_INVALID = "catalogue-invalid"
+    INVENTORY_UNKNOWN = "inventory-unknown"
+    CHANGED_PATHS_UNKNOWN = "changed-paths-unknown"
+    DECISION_MISMATCH = "decision-mismatch"
+    # Baselines
+    BASELINE_MISSING = "baseline-missing"
+    BASELINE_UNKNOWN = "baseline-unknown"
+    BASELINE_REFUSED = "baseline-refused"
+    NO_FAITHFUL_BASELINE = "no-faithful-baseline"
+    # Tags
+    AWAITS_BUILD = "awaits-build"
+    NOT_YET_READ = "not-yet-read"
+    TAG_UNKNOWN = "tag-unknown"
+    TAG_CONFLICT = "tag-conflict"
+    TAG_SETTLING = "tag-settling"
+    TAG_LOST = "tag-lost"
+    FOUND_UNPROVEN = "found-unproven"
+    BUILD_REFUSED = "build-refused"
+    # Writing
+    OBSERVE_MODE = "observe-mode"
+    BACKING_OFF = "backing-off"
+    WRITE_BUDGET_SPENT = "write-budget-spent"
+
+
+REMEDY: Final[dict[Reason, str]] = {
+    Reason.SUSPENDED: "set `suspend: false` for this repository in the configuration",
+    Reason.FORK_NOT_ADMITTED: "a fork enters only by an explicit admission; push the branch to the repository instead",
+    Reason.BASE_NOT_PREVIEWED: "add the base branch to `admission.base_branches`, or retarget the pull request",
+    Reason.HOLD_LABEL: "take the hold label off the pull request",
+    Reason.OVER_MAX_HEADS: "raise `max_heads`, or close older pull requests",
+    Reason.LISTING_INCOMPLETE: "nothing to do: the forge's listing was cut short and is read again",
+    Reason.CATALOGUE_INVALID: "mend the catalogue on the base branch; `ameide changed` shows what is wrong",
+    Reason.INVENTORY_UNKNOWN: "mend or make reachable the inventory in the GitOps repository",
+    Reason.CHANGED_PATHS_UNKNOWN: "nothing to do while git is unreachable; otherwise see the log line of this pass",
+    Reason.DECISION_MISMATCH: "push a new commit: another pull request at this head was decided on another base",
+    Reason.BASELINE_MISSING: "publish the image's `:main` tag",
+    Reason.BASELINE_UNKNOWN: "nothing to do while the registry is unreachable; `ameide doctor` tests the credential",
+    Reason.BASELINE_REFUSED: "publish `:main` with the evidence that `verification.baseline` asks for",
+    Reason.NO_FAITHFUL_BASELINE: "build main at the branch point, rebase the pull request, or set `baseline: main`",
+    Reason.AWAITS_BUILD: "wait for CI to push this head's image, or start its build",
+    Reason.NOT_YET_READ: "nothing to do: this head's tags are read within the pass budget, newest first",
+    Reason.TAG_UNKNOWN: "nothing to do while the registry is unreachable; `ameide doctor` tests the credential",
+    Reason.TAG_CONFLICT: "find out who moved the tag; push a new commit to start afresh",
+    Reason.TAG_SETTLING: "nothing to do: the registry has not shown our own write yet",
+    Reason.TAG_LOST: "find out who removed the tag; push a new commit to start afresh",
+    Reason.FOUND_UNPROVEN: "the tag was there before us without evidence; push a new commit, or remove the tag",
+    Reason.BUILD_REFUSED: "publish the build with the evidence that `verification.pull_request` asks for",
+    Reason.OBSERVE_MODE: "set `mode: fill` to let the reconciler write",
+    Reason.BACKING_OFF: "nothing to do: the last try failed and is repeated after a pause",
+    Reason.WRITE_BUDGET_SPENT: "nothing to do, or raise `max_writes_per_hour`",
+}
+"""Every reason has exactly one remedy (a test holds the two lists to each other)."""

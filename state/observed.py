@@ -1,0 +1,173 @@
+"""What one look at the world saw. Only values: nothing here does I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple, TypeAlias
+
+from state.change import ChangeRecord
+from state.decision import Decision
+from state.git import CommitId, RefName
+from state.oci import Digest, Repository
+from state.verdict import Verdict
+
+
+class Mode(StrEnum):
+    """How far the reconciler may go."""
+
+    OBSERVE = "observe"
+    """Matrix and log only; no outside write. Also the kill switch."""
+    FILL = "fill"
+    PUBLISH = "publish"
+
+
+class BaselinePolicy(StrEnum):
+    """Which digest an unchanged image is retagged from."""
+
+    MAIN = "main"
+    """The digest behind `:main` now (the letter of the specification)."""
+    FAITHFUL = "faithful"
+    """The newest `:<main sha>` whose inputs equal the head's."""
+
+
+class PullRequest(NamedTuple):
+    """An open pull request. `head_repository_id` is None where the fork was deleted: such a head is foreign."""
+
+    number: int
+    head: CommitId
+    base: RefName
+    head_repository_id: int | None
+    author_id: int
+    labels: tuple[str, ...] = ()
+    draft: bool = False
+
+
+class Listing(NamedTuple):
+    """The open pull requests. Unless `complete`, a pull request that is not in it must not be taken for closed."""
+
+    complete: bool
+    pull_requests: tuple[PullRequest, ...]
+
+
+class Image(NamedTuple):
+    """An image of the catalogue: where it is pushed, which paths it is built from, which platforms it must have."""
+
+    name: str
+    repository: Repository
+    inputs: tuple[str, ...]
+    platforms: tuple[str, ...]
+
+
+class Catalogue(NamedTuple):
+    """The catalogue as one trusted commit declares it: images by name, and component name → image name."""
+
+    commit: CommitId
+    images: Mapping[str, Image]
+    components: Mapping[str, str]
+
+
+class Pin(NamedTuple):
+    """Where a component's image is pinned in the GitOps repository: a values file and the key in it."""
+
+    file: str
+    key: str
+
+
+class Inventory(NamedTuple):
+    """Which components are previewed, as one trusted commit of the GitOps repository declares it."""
+
+    commit: CommitId
+    previewed: tuple[str, ...]
+    pins: Mapping[str, tuple[Pin, ...]]
+
+
+class Unknown(NamedTuple):
+    """It could not be read; never to be taken for absent. `why` is for people and holds no secret."""
+
+    why: str
+
+
+class Absent(NamedTuple):
+    """It is not there, and the same credential could read something else there in the same pass."""
+
+
+class Present(NamedTuple):
+    """A tag's digest, and what the verifier said of it where that was asked."""
+
+    digest: Digest
+    verdict: Verdict | None = None
+
+
+TagState: TypeAlias = Present | Absent | Unknown
+
+
+class Baseline(NamedTuple):
+    """A baseline digest that was read and verified in this pass. `main_digest` is what `:main` was, for the record."""
+
+    digest: Digest
+    verdict: Verdict
+    main_digest: Digest | None = None
+
+
+BaselineState: TypeAlias = Baseline | Absent | Unknown
+
+
+class How(StrEnum):
+    """How a recorded tag came to be."""
+
+    RETAGGED = "retagged"
+    BUILT = "built"
+
+
+class Recorded(NamedTuple):
+    """What the log says of a tag: its digest and how it came to be. `settled` once a later read showed it."""
+
+    digest: Digest
+    how: How
+    settled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The rules of one repository that plans depend on; `digest` covers all of them and the verification policy."""
+
+    digest: Digest
+    base_branches: tuple[RefName, ...]
+    hold_label: str | None = None
+    max_heads: int = 1000
+    baseline: BaselinePolicy = BaselinePolicy.MAIN
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One look at one repository: what the forge, git, GitOps, the registry and our log said.
+
+    A tag that is in neither `tags` nor `recorded` was not read. `settled_heads` and `backing_off` are the pass's
+    judgement of time, made where the clock is, so that the planner needs none.
+    """
+
+    repository_id: int
+    mode: Mode
+    suspended: bool
+    policy: Policy
+    listing: Listing
+    bases: Mapping[RefName, CommitId | Unknown] = field(default_factory=dict)
+    catalogues: Mapping[CommitId, Catalogue | Unknown] = field(default_factory=dict)
+    inventory: Inventory | Unknown = field(default_factory=lambda: Unknown("not read"))
+    changes: Mapping[tuple[CommitId, CommitId], ChangeRecord | Unknown] = field(default_factory=dict)
+    """By (base, head)."""
+    main: Mapping[Repository, BaselineState] = field(default_factory=dict)
+    faithful: Mapping[tuple[Repository, CommitId], BaselineState] = field(default_factory=dict)
+    """By (image repository, head); only where the policy is `faithful`."""
+    tags: Mapping[tuple[Repository, CommitId], TagState] = field(default_factory=dict)
+    decisions: Mapping[CommitId, Decision] = field(default_factory=dict)
+    recorded: Mapping[tuple[Repository, CommitId], Recorded] = field(default_factory=dict)
+    admitted_forks: frozenset[tuple[int, int, CommitId]] = frozenset()
+    """(fork repository id, pull request number, head) that a verified `admit` marker names."""
+    backing_off: frozenset[CommitId] = frozenset()
+    overdue: frozenset[tuple[Repository, CommitId]] = frozenset()
+    """Own writes that no read has shown although `settle_s` has passed."""
+    writes_left: int = 0
+    """How many tag writes the hourly budget still allows."""

@@ -1,0 +1,134 @@
+"""What one pass will do: actions, holds, and their canonical form."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, TypeAlias
+
+from state import canonical
+from state.canonical import Json
+from state.decision import Decision, RetagFrom, wanted_to_json
+from state.git import CommitId
+from state.hold import Reason
+from state.observed import How
+from state.oci import Digest, Repository
+
+PLANNER_VERSION = 1
+"""Raised whenever equal snapshots may give another plan than before (design invariant 12)."""
+
+
+class PinDecision(NamedTuple):
+    """Append the decision of a head to the log, before anything is written for it."""
+
+    decision: Decision
+
+
+class ResolveDecision(NamedTuple):
+    """Append what became of images that the pinned decision left unresolved."""
+
+    head: CommitId
+    pull_requests: tuple[int, ...]
+    images: tuple[tuple[Repository, RetagFrom], ...]
+
+
+class Retag(NamedTuple):
+    """Write the baseline's exact bytes under the head's tag."""
+
+    repository: Repository
+    head: CommitId
+    baseline: Digest
+    pull_requests: tuple[int, ...]
+
+
+class Adopt(NamedTuple):
+    """Record a tag that was found in place and counts: CI's build, or an own write whose answer was lost."""
+
+    repository: Repository
+    head: CommitId
+    digest: Digest
+    how: How
+    pull_requests: tuple[int, ...]
+    proven: bool = False
+
+
+class EndHead(NamedTuple):
+    """Record that no open pull request has this head any more: our custody of its tags ends."""
+
+    head: CommitId
+    pull_requests: tuple[int, ...]
+
+
+Action: TypeAlias = PinDecision | ResolveDecision | Retag | Adopt | EndHead
+
+
+class Hold(NamedTuple):
+    """Not done, and why. `repository` is None where the whole head is held; `detail` is for people."""
+
+    head: CommitId
+    repository: Repository | None
+    reason: Reason
+    pull_requests: tuple[int, ...]
+    detail: str = ""
+
+
+class Plan(NamedTuple):
+    """The actions in the order they are to be carried out, and the holds, in order of pull request number."""
+
+    actions: tuple[Action, ...]
+    holds: tuple[Hold, ...]
+
+    @property
+    def is_noop(self) -> bool:
+        return not self.actions
+
+    def to_json(self) -> dict[str, Json]:
+        return {
+            "actions": [_action_to_json(a) for a in self.actions],
+            "holds": [
+                {
+                    "detail": h.detail,
+                    "head": h.head,
+                    "pull_requests": list(h.pull_requests),
+                    "reason": h.reason.value,
+                    "repository": h.repository,
+                }
+                for h in self.holds
+            ],
+            "planner_version": PLANNER_VERSION,
+        }
+
+    def digest(self) -> Digest:
+        """The digest of the plan's canonical JSON: equal plans, equal digests."""
+        return canonical.digest(self.to_json())
+
+
+def _action_to_json(action: Action) -> dict[str, Json]:
+    match action:
+        case PinDecision(decision):
+            return {"action": "pin-decision", "decision": decision.to_json()}
+        case ResolveDecision(head, prs, images):
+            return {
+                "action": "resolve-decision",
+                "head": head,
+                "images": [{"repository": r, **wanted_to_json(w)} for r, w in images],
+                "pull_requests": list(prs),
+            }
+        case Retag(repository, head, baseline, prs):
+            return {
+                "action": "retag",
+                "digest": baseline,
+                "head": head,
+                "pull_requests": list(prs),
+                "repository": repository,
+            }
+        case Adopt(repository, head, digest, how, prs, proven):
+            return {
+                "action": "adopt",
+                "digest": digest,
+                "head": head,
+                "how": how.value,
+                "proven": proven,
+                "pull_requests": list(prs),
+                "repository": repository,
+            }
+        case EndHead(head, prs):
+            return {"action": "end-head", "head": head, "pull_requests": list(prs)}

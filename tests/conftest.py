@@ -1,0 +1,39 @@
+"""Suites that need a program which may be missing, and the fixtures that start real servers."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+pytest_plugins: list[str] = []
+
+_PROGRAMS = {"distribution": ("docker-registry", "apt-get install docker-registry")}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--require-suites",
+        default="",
+        metavar="NAME,NAME",
+        help=f"suites that must not be skipped: {', '.join(_PROGRAMS)}",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    required = {name for name in str(config.getoption("--require-suites")).split(",") if name}
+    if unknown := required - set(_PROGRAMS):
+        raise pytest.UsageError(f"--require-suites: unknown {sorted(unknown)}, known are {sorted(_PROGRAMS)}")
+    for name in sorted(required):
+        program, remedy = _PROGRAMS[name]
+        if shutil.which(program) is None:
+            raise pytest.UsageError(f"suite {name} is required, but {program} is not on PATH: {remedy}")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for name, (program, remedy) in _PROGRAMS.items():
+        if shutil.which(program) is None:
+            skip = pytest.mark.skip(reason=f"suite {name} skipped: {program} is not on PATH ({remedy})")
+            for item in items:
+                if name in item.keywords:
+                    item.add_marker(skip)
