@@ -9,12 +9,16 @@ library). Reading refuses duplicate keys, since two readers may disagree on whic
 from __future__ import annotations
 
 import json
-from typing import Final, TypeAlias
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from typing import Final, Never, TypeAlias, TypeVar
 
 from state.errors import InvalidValue
 from state.oci import Digest
 
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | bool | None"
+
+E = TypeVar("E", bound=StrEnum)
 
 _INT_MAX: Final = 2**53 - 1
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")).encode
@@ -22,11 +26,13 @@ _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, sort_keys=True, 
 
 def dumps(value: Json) -> bytes:
     """The canonical UTF-8 bytes of `value`. Raises InvalidValue on anything outside the subset."""
-    _check(value)
     try:
+        _check(value)
         return _encode(value).encode()
     except UnicodeEncodeError as error:
         raise InvalidValue(f"canonical JSON: a string holds a lone surrogate ({error.reason})") from error
+    except RecursionError as error:
+        raise InvalidValue("canonical JSON: nested too deeply") from error
 
 
 def digest(value: Json) -> Digest:
@@ -47,6 +53,74 @@ def loads(raw: bytes, *, what: str, max_bytes: int) -> Json:
     except ValueError as error:
         raise InvalidValue(f"{what}: not acceptable JSON: {error}") from error
     return value
+
+
+class Reader:
+    """Typed access to the members of one JSON object; every mismatch is an InvalidValue that names the member."""
+
+    def __init__(self, value: Mapping[str, Json], what: str) -> None:
+        self._value = value
+        self._what = what
+
+    def text(self, key: str) -> str:
+        found = self._value.get(key)
+        return found if isinstance(found, str) else self._wrong(key, "a string")
+
+    def text_or_none(self, key: str) -> str | None:
+        found = self._value.get(key)
+        return found if found is None or isinstance(found, str) else self._wrong(key, "a string or null")
+
+    def one_of(self, key: str, words: type[E]) -> E:
+        try:
+            return words(self.text(key))
+        except ValueError:
+            return self._wrong(key, "one of " + ", ".join(words))
+
+    def integer(self, key: str) -> int:
+        found = self._value.get(key)
+        return found if isinstance(found, int) and not isinstance(found, bool) else self._wrong(key, "an integer")
+
+    def flag(self, key: str) -> bool:
+        found = self._value.get(key)
+        return found if isinstance(found, bool) else self._wrong(key, "true or false")
+
+    def texts(self, key: str) -> list[str]:
+        found = self._value.get(key)
+        if not isinstance(found, list):
+            return self._wrong(key, "a list of strings")
+        return [item if isinstance(item, str) else self._wrong(key, "a list of strings") for item in found]
+
+    def integers(self, key: str) -> list[int]:
+        found = self._value.get(key)
+        if not isinstance(found, list):
+            return self._wrong(key, "a list of integers")
+        return [
+            item if isinstance(item, int) and not isinstance(item, bool) else self._wrong(key, "a list of integers")
+            for item in found
+        ]
+
+    def object(self, key: str) -> Mapping[str, Json]:
+        found = self._value.get(key)
+        return found if isinstance(found, dict) else self._wrong(key, "an object")
+
+    def objects(self, key: str) -> list[Mapping[str, Json]]:
+        found = self._value.get(key)
+        if not isinstance(found, list):
+            return self._wrong(key, "a list of objects")
+        return [item if isinstance(item, dict) else self._wrong(key, "a list of objects") for item in found]
+
+    def _wrong(self, key: str, expected: str) -> Never:
+        raise InvalidValue(f"{self._what}: {key} must be {expected}, got {str(self._value.get(key))[:80]!r}")
+
+
+def texts(values: Iterable[str]) -> list[Json]:
+    """A JSON array of strings (lists are invariant to the type checker)."""
+    return list(values)
+
+
+def reading(value: Mapping[str, Json], what: str) -> Reader:
+    """A Reader of one object."""
+    return Reader(value, what)
 
 
 def _check(value: object) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import NamedTuple
 
-from state.canonical import Json
+from state.canonical import Json, reading
 from state.git import CommitId
 from state.oci import Digest, Repository
 
@@ -70,3 +71,27 @@ class ChangeRecord(NamedTuple):
             ],
             "merge_bases": list(self.merge_bases),
         }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Json]) -> ChangeRecord:
+        """Read `to_json` back. Raises InvalidValue on anything else."""
+        read = reading(value, "change record")
+        return cls(
+            base=CommitId(read.text("base")),
+            head=CommitId(read.text("head")),
+            merge_bases=tuple(CommitId(m) for m in read.texts("merge_bases")),
+            catalogue_commit=CommitId(read.text("catalogue_commit")),
+            images=tuple(_image_from_json(i) for i in read.objects("images")),
+        )
+
+
+def _image_from_json(value: Mapping[str, Json]) -> ImageChange:
+    read = reading(value, "image change")
+    return ImageChange(
+        repository=Repository(read.text("repository")),
+        changed=read.flag("changed"),
+        why=read.one_of("why", Why),
+        inputs=tuple(read.texts("inputs")),
+        fingerprint=Digest(read.text("fingerprint")),
+        base_fingerprint=Digest(read.text("base_fingerprint")),
+    )

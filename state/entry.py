@@ -16,6 +16,7 @@ from typing import Final
 from state import canonical
 from state.canonical import Json
 from state.errors import InvalidValue
+from state.git import CommitId
 
 FORMAT_VERSION: Final = 1
 ENTRY_MAX_BYTES: Final = 4 * 1024 * 1024
@@ -87,6 +88,14 @@ class Entry:
         return subject(self).encode() + b"\n\n" + text + b"\n"
 
 
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """An entry of the log with the id of the commit that holds it."""
+
+    id: CommitId
+    entry: Entry
+
+
 def decode(message: bytes) -> Entry:
     """Read a commit message back. Raises InvalidValue unless it is byte for byte what `encode` writes."""
     _, _, text = message.partition(b"\n\n")
@@ -129,7 +138,11 @@ def subject(entry: Entry) -> str:
             words += [f"head {str(body.get('head', ''))[:12]}", _pull_requests(body)]
         case Kind.INTENT | Kind.OUTCOME:
             writes = body.get("writes")
-            words.append(f"{len(writes) if isinstance(writes, list) else 0} writes")
+            count = len(writes) if isinstance(writes, list) else 0
+            adopted = entry.kind is Kind.OUTCOME and body.get("intent") is None
+            words.append(f"{count} tags adopted" if adopted else f"{count} writes")
+        case Kind.CONFIG:
+            words.append(str(body.get("digest", ""))[:19])
         case Kind.OBSERVATION:
             words.append(f"{len(entry.blobs)} changed")
         case Kind.EPOCH | Kind.GENESIS:

@@ -8,7 +8,7 @@ from typing import Final, Self
 from state.errors import InvalidValue
 
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
-_REF_FORBIDDEN: Final = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(?:/|$)")
+_REF_FORBIDDEN: Final = re.compile(r"[\x00-\x20\x7f\ud800-\udfff~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(?:/|$)")
 
 
 class CommitId(str):

@@ -21,6 +21,8 @@ class Reason(StrEnum):
     INVENTORY_UNKNOWN = "inventory-unknown"
     CHANGED_PATHS_UNKNOWN = "changed-paths-unknown"
     DECISION_MISMATCH = "decision-mismatch"
+    NOT_PREVIEWED = "not-previewed"
+    COMPONENT_UNKNOWN = "component-unknown"
     # Baselines
     BASELINE_MISSING = "baseline-missing"
     BASELINE_UNKNOWN = "baseline-unknown"
@@ -41,6 +43,9 @@ class Reason(StrEnum):
     WRITE_BUDGET_SPENT = "write-budget-spent"
 
 
+_REGISTRY_UNKNOWN: Final = (
+    "if the registry is unreachable, nothing; otherwise check the repository's name and the credential: `ameide doctor`"
+)
 REMEDY: Final[dict[Reason, str]] = {
     Reason.SUSPENDED: "set `suspend: false` for this repository in the configuration",
     Reason.FORK_NOT_ADMITTED: "a fork enters only by an explicit admission; push the branch to the repository instead",
@@ -52,13 +57,15 @@ REMEDY: Final[dict[Reason, str]] = {
     Reason.INVENTORY_UNKNOWN: "mend or make reachable the inventory in the GitOps repository",
     Reason.CHANGED_PATHS_UNKNOWN: "nothing to do while git is unreachable; otherwise see the log line of this pass",
     Reason.DECISION_MISMATCH: "push a new commit: another pull request at this head was decided on another base",
+    Reason.NOT_PREVIEWED: "set `previewed: true` for a component of this image in the GitOps inventory",
+    Reason.COMPONENT_UNKNOWN: "declare the component in the base branch's catalogue, or drop it from the inventory",
     Reason.BASELINE_MISSING: "publish the image's `:main` tag",
-    Reason.BASELINE_UNKNOWN: "nothing to do while the registry is unreachable; `ameide doctor` tests the credential",
+    Reason.BASELINE_UNKNOWN: _REGISTRY_UNKNOWN,
     Reason.BASELINE_REFUSED: "publish `:main` with the evidence that `verification.baseline` asks for",
     Reason.NO_FAITHFUL_BASELINE: "build main at the branch point, rebase the pull request, or set `baseline: main`",
     Reason.AWAITS_BUILD: "wait for CI to push this head's image, or start its build",
     Reason.NOT_YET_READ: "nothing to do: this head's tags are read within the pass budget, newest first",
-    Reason.TAG_UNKNOWN: "nothing to do while the registry is unreachable; `ameide doctor` tests the credential",
+    Reason.TAG_UNKNOWN: _REGISTRY_UNKNOWN,
     Reason.TAG_CONFLICT: "find out who moved the tag; push a new commit to start afresh",
     Reason.TAG_SETTLING: "nothing to do: the registry has not shown our own write yet",
     Reason.TAG_LOST: "find out who removed the tag; push a new commit to start afresh",

@@ -89,7 +89,8 @@ class Unknown(NamedTuple):
     why: str
 
 
-class Absent(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Absent:
     """It is not there, and the same credential could read something else there in the same pass."""
 
 
@@ -122,10 +123,14 @@ class How(StrEnum):
 
 
 class Recorded(NamedTuple):
-    """What the log says of a tag: its digest and how it came to be. `settled` once a later read showed it."""
+    """What the log says of a tag: its digest and how it came to be.
+
+    `proven` tells whether evidence was accepted for it, `settled` whether a read showed it after our write.
+    """
 
     digest: Digest
     how: How
+    proven: bool = False
     settled: bool = True
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple, TypeAlias
 
 from state import canonical
 from state.canonical import Json
-from state.decision import Decision, RetagFrom, wanted_to_json
+from state.change import ChangeRecord
+from state.decision import Decision, Wanted, images_to_json
 from state.git import CommitId
 from state.hold import Reason
 from state.observed import How
@@ -23,11 +25,20 @@ class PinDecision(NamedTuple):
 
 
 class ResolveDecision(NamedTuple):
-    """Append what became of images that the pinned decision left unresolved."""
+    """Append what became of images that the pinned decision left unresolved, or that it could not know."""
 
     head: CommitId
     pull_requests: tuple[int, ...]
-    images: tuple[tuple[Repository, RetagFrom], ...]
+    images: Mapping[Repository, Wanted]
+    changes: tuple[ChangeRecord, ...] = ()
+
+    def to_json(self) -> dict[str, Json]:
+        return {
+            "changes": [c.to_json() for c in self.changes],
+            "head": self.head,
+            "images": images_to_json(self.images),
+            "pull_requests": list(self.pull_requests),
+        }
 
 
 class Retag(NamedTuple):
@@ -40,7 +51,10 @@ class Retag(NamedTuple):
 
 
 class Adopt(NamedTuple):
-    """Record a tag that was found in place and counts: CI's build, or an own write whose answer was lost."""
+    """Record a tag that was found in place and counts: CI's build, an own write whose answer was lost,
+
+    or an own write that the registry has not shown until now.
+    """
 
     repository: Repository
     head: CommitId
@@ -105,13 +119,8 @@ def _action_to_json(action: Action) -> dict[str, Json]:
     match action:
         case PinDecision(decision):
             return {"action": "pin-decision", "decision": decision.to_json()}
-        case ResolveDecision(head, prs, images):
-            return {
-                "action": "resolve-decision",
-                "head": head,
-                "images": [{"repository": r, **wanted_to_json(w)} for r, w in images],
-                "pull_requests": list(prs),
-            }
+        case ResolveDecision():
+            return {"action": "resolve-decision", **action.to_json()}
         case Retag(repository, head, baseline, prs):
             return {
                 "action": "retag",
