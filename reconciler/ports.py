@@ -13,14 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple, Protocol, TypeVar
 
 from state.canonical import Json
 from state.change import ChangeRecord
-from state.entry import Entry, Kind
+from state.entry import Kind, Logged
 from state.git import CommitId, RefName
 from state.observed import Catalogue, Image, Inventory, Listing, PullRequest
 from state.oci import Digest, Manifest, Repository, Tag
@@ -91,6 +90,9 @@ class ForgeReader(Protocol):
     def head_of(self, number: int) -> CommitId | None:
         """The head by the second witness, the git ref of the pull request; may differ from `pull_request`."""
 
+    def ref_of(self, number: int) -> RefName:
+        """The git ref of a pull request's head, for fetching (`refs/pull/<n>/head`); asks nobody."""
+
 
 class Change(NamedTuple):
     """A pull request that we opened, or that has the branch we would use."""
@@ -160,6 +162,9 @@ class Git(Protocol):
 
         Newest first, ending at the first commit that differs, at most `limit`.
         """
+
+    def retain(self, commits: frozenset[CommitId]) -> None:
+        """Let go of what only other commits need: it may be pruned, and is fetched again if it is asked for."""
 
 
 class GitOps(Protocol):
@@ -248,14 +253,6 @@ class Markers(Protocol):
 
 
 # --- what is remembered and told -------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Logged:
-    """An entry of the log with the id of the commit that holds it."""
-
-    id: CommitId
-    entry: Entry
 
 
 class LogStore(Protocol):

@@ -6,6 +6,7 @@ A command's module is imported only when that command runs, so `--help` is quick
 
 from __future__ import annotations
 
+import errno
 import importlib
 import sys
 from typing import Final, NamedTuple
@@ -13,7 +14,7 @@ from typing import Final, NamedTuple
 import click
 
 from reconciler import __version__
-from state.errors import IntegrityError, ReconcilerError, StaleObservation, Terminal, Transient
+from state.errors import Fenced, IntegrityError, ReconcilerError, StaleObservation, Terminal, Transient
 
 EXIT_CLEAN: Final = 0
 EXIT_FINDINGS: Final = 1
@@ -88,6 +89,11 @@ def main(arguments: list[str] | None = None) -> None:
         # The reader went away (`ameide log show | head`): not an error of ours, and nothing more can be said.
         sys.stderr.close()
         sys.exit(EXIT_CLEAN)
+    except OSError as error:
+        # What no command foresaw: a full disk or a broken device may pass, anything else needs a person.
+        where = f"{error.filename}: " if error.filename is not None else ""
+        click.echo(f"ameide: {where}{error.strerror or error}", err=True)
+        sys.exit(EXIT_DEPENDENCY if error.errno in (errno.ENOSPC, errno.EIO, errno.EDQUOT) else EXIT_BAD_INPUT)
     except ReconcilerError as error:
         click.echo(f"ameide: {error}", err=True)
         sys.exit(exit_code(error))
@@ -97,7 +103,8 @@ def main(arguments: list[str] | None = None) -> None:
 def exit_code(error: ReconcilerError) -> int:
     """The exit code of an error's family."""
     match error:
-        case Transient() | StaleObservation():
+        case Transient() | StaleObservation() | Fenced():
+            # A writer that lost its log ends too: a fresh start recovers (ADR 6).
             return EXIT_DEPENDENCY
         case IntegrityError():
             return EXIT_FINDINGS

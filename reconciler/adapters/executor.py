@@ -1,0 +1,44 @@
+"""Blocking calls side by side on a pool of threads."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Self, TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class ThreadExecutor:
+    """Implements `ports.Executor`. A `map` inside a mapped call runs in place: waiting for its own pool would hang."""
+
+    def __init__(self, workers: int) -> None:
+        self._pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="call")
+        self._inside = threading.local()
+
+    def map(self, call: Callable[[T], R], items: Iterable[T]) -> list[R | Exception]:
+        def one(item: T) -> R | Exception:
+            try:
+                return call(item)
+            except Exception as error:  # noqa: BLE001 - the contract: an error is the item's result, for the caller to judge
+                return error
+
+        def pooled(item: T) -> R | Exception:
+            self._inside.pool = True
+            return one(item)
+
+        if getattr(self._inside, "pool", False):
+            return [one(item) for item in items]
+        return [future.result() for future in [self._pool.submit(pooled, item) for item in items]]
+
+    def close(self) -> None:
+        """Wait for running calls and end the threads; a `map` after this is an error."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

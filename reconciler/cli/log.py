@@ -1,0 +1,207 @@
+"""`ameide log`: read and verify a log, offline."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from reconciler.cli import EXIT_CLEAN, EXIT_FINDINGS
+
+if TYPE_CHECKING:
+    from state.entry import Logged
+    from state.log_verify import BranchReport, VerifyReport
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.group()
+def command() -> None:
+    """Read and verify the log.
+
+    PATH is the bare log repository, or any clone of it. Nothing is fetched, changed or asked of anyone.
+    """
+
+
+@command.command()
+@click.argument("path", type=_PATH)
+@click.option("--branch", metavar="B", help="The log, such as log/4711/reconciler; needed if there are several.")
+@click.option("--kind", metavar="K", help="Only entries of this kind, such as decision or intent.")
+@click.option("--pr", type=click.IntRange(min=1), metavar="N", help="Only entries about this pull request.")
+@click.option("--head", metavar="SHA", help="Only entries about this head (7 to 40 hex digits).")
+@click.option("-n", "--last", type=click.IntRange(min=1), metavar="N", help="Only the newest N of them.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, with the whole entry.")
+def show(  # noqa: PLR0917 - click passes options by name
+    path: Path, branch: str | None, kind: str | None, pr: int | None, head: str | None, last: int | None, as_json: bool
+) -> None:
+    """Show entries, one a line, newest last. Signatures are not checked: see `ameide log verify`.
+
+    \b
+    Examples:
+      ameide log show /var/lib/ameide/log.git -n 20
+      ameide log show log.git --kind decision --pr 42
+      ameide log show log.git --head 3f1c9ab --json | jq .body
+    """
+    from state.log_read import LogReader, branches, open_repository
+
+    wanted = _filter(kind, pr, head)
+    if branch is None:
+        known = branches(open_repository(path))
+        if len(known) != 1:
+            what = "no log branch" if not known else "several logs, choose one by --branch"
+            raise click.ClickException(f"{path}: {what}; there are: {', '.join(known) or 'none'}")
+        branch = known[0]
+    reader = LogReader(path, branch)
+    found: Iterable[Logged]
+    if last is None:
+        found = filter(wanted, reader.entries())
+    else:
+        found = reversed(list(islice(filter(wanted, reader.newest_first()), last)))
+    for logged in found:
+        click.echo(_json(_as_json(logged)) if as_json else _line(logged))
+
+
+@command.command()
+@click.argument("path", type=_PATH)
+@click.option("--branch", metavar="B", help="Only this log, such as log/4711/reconciler. Default: every log in PATH.")
+@click.option(
+    "--allowed-signers",
+    type=_PATH,
+    metavar="FILE",
+    help="OpenSSH list of the keys that may sign, from outside the log.",
+)
+@click.option("--anchor", metavar="SHA", help="An entry seen before; it must still be part of the log.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def verify(path: Path, branch: str | None, allowed_signers: Path | None, anchor: str | None, as_json: bool) -> int:
+    """Verify every entry: form, chain, numbers, epochs, signatures, and the blobs that entries name.
+
+    A log alone cannot show that its end was cut off, or that its own writer rewrote it: give --anchor, an entry id that
+    you kept. It cannot show whose keys these are: give --allowed-signers.
+
+    Exit codes: 0 clean, 1 findings, 2 bad input.
+
+    \b
+    Examples:
+      git clone https://git.example/log.git && ameide log verify log
+      ameide log verify log.git --allowed-signers signers --anchor 8f0e…
+      ameide log verify log.git --branch log/4711/janitor --json
+    """
+    from state import log_verify
+    from state.git import CommitId
+
+    report = log_verify.verify(
+        path,
+        branch,
+        allowed_signers_file=allowed_signers,
+        anchor=CommitId(anchor) if anchor else None,
+        progress=_progress if sys.stderr.isatty() else None,
+    )
+    if as_json:
+        click.echo(_json(report.to_json()))
+    else:
+        for line in _report_lines(report):
+            click.echo(line)
+    return EXIT_CLEAN if report.clean else EXIT_FINDINGS
+
+
+def printable(text: str) -> str:
+    """The text with everything that could move a terminal's cursor or turn its letters round spelt out."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def _filter(kind: str | None, pr: int | None, head: str | None) -> Callable[[Logged], bool]:
+    from state.entry import Kind
+
+    if kind is not None and kind not in set(Kind):
+        raise click.BadParameter(f"{kind!r} is not one of {', '.join(Kind)}", param_hint="--kind")
+    if head is not None and (not 7 <= len(head) <= 40 or set(head) - set("0123456789abcdef")):
+        raise click.BadParameter("expected 7 to 40 lower-case hex digits", param_hint="--head")
+
+    def wanted(logged: Logged) -> bool:
+        entry = logged.entry
+        if kind is not None and entry.kind != kind:
+            return False
+        if head is not None and not any(isinstance(h, str) and h.startswith(head) for h in _named(entry.body, "head")):
+            return False
+        if pr is None:
+            return True
+        lists = (n for found in _named(entry.body, "pull_requests") if isinstance(found, list) for n in found)
+        return pr in lists or pr in _named(entry.body, "pull_request")
+
+    return wanted
+
+
+def _named(value: Any, key: str) -> Iterator[Any]:
+    """Every value under `key`, at any depth."""
+    if isinstance(value, dict):
+        if key in value:
+            yield value[key]
+        for inner in value.values():
+            yield from _named(inner, key)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _named(inner, key)
+
+
+def _line(logged: Logged) -> str:
+    from state.entry import subject
+
+    entry = logged.entry
+    return printable(f"{entry.at}  {logged.id.short}  epoch {entry.epoch}  {entry.writer}  {subject(entry)}")
+
+
+def _as_json(logged: Logged) -> dict[str, Any]:
+    entry = logged.entry
+    return {
+        "at": entry.at,
+        "blobs": dict(entry.blobs),
+        "body": dict(entry.body),
+        "epoch": entry.epoch,
+        "id": logged.id,
+        "kind": entry.kind.value,
+        "sequence": entry.sequence,
+        "writer": entry.writer,
+    }
+
+
+def _json(value: Any) -> str:
+    # ASCII only, so that every control character is spelt out, DEL too.
+    return json.dumps(value, ensure_ascii=True, sort_keys=True, separators=(",", ":"))
+
+
+def _report_lines(report: VerifyReport) -> Iterator[str]:
+    for problem in report.repository_problems:
+        yield printable(f"PROBLEM  {problem.entry or 'repository'}: {problem.what}")
+    for branch in report.branches:
+        yield from _branch_lines(branch)
+    if report.checked_against_outside_list:
+        yield "keys: checked against the list of allowed signers"
+    else:
+        yield "keys: not checked against an outside list (--allowed-signers)"
+    if report.anchor is None:
+        yield "end of log: not checked against an entry seen before (--anchor)"
+    count = len(report.problems)
+    yield "clean" if report.clean else f"{count} problem{'s' if count != 1 else ''}"
+
+
+def _branch_lines(branch: BranchReport) -> Iterator[str]:
+    yield printable(f"{branch.branch}: {branch.entries} entries, {branch.epochs} epochs")
+    yield f"  first {branch.first or 'none'}"
+    yield f"  last  {branch.last or 'none'}"
+    for key in branch.keys:
+        yield printable(f"  key   {key}")
+    for word, findings in (("PROBLEM", branch.problems), ("warning", branch.warnings)):
+        for entry, sequence, what in findings:
+            where = f"entry {sequence if sequence is not None else '?'} {entry}" if entry else "log"
+            yield printable(f"  {word}  {where}: {what}")
+
+
+def _progress(branch: str, done: int, total: int) -> None:
+    end = "\n" if done == total else ""
+    click.echo(f"\r{printable(branch)}: {done} of {total} entries", nl=False, err=True)
+    click.echo(end, nl=False, err=True)

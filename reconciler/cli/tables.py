@@ -1,0 +1,111 @@
+"""What a person sees of a pass: the matrix, a plan, an explanation. Texts from outside are never markup."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from reconciler.explain import Explanation
+from reconciler.matrix import Cell, State
+from state.hold import REMEDY, Reason
+from state.plan import Adopt, EndHead, PinDecision, Plan, ResolveDecision, Retag
+
+_STYLES = {
+    State.RETAGGED: "green",
+    State.BUILT: "green",
+    State.WAITING: "yellow",
+    State.PLANNED: "cyan",
+    State.HELD: "red",
+}
+
+_PIPE_WIDTH = 120
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console for people; plain text of a fixed width where the output is not a terminal."""
+    made = Console(stderr=stderr, highlight=False)
+    return made if made.is_terminal else Console(stderr=stderr, highlight=False, width=_PIPE_WIDTH)
+
+
+def show_matrix(out: Console, cells: Sequence[Cell], title: str) -> None:
+    """One row per pull request and component, then one remedy per reason that is in it."""
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in ("PR", "head", "component", "state", "digest", "proof", "why"):
+        table.add_column(heading, no_wrap=heading != "why", overflow="fold")
+    before = None
+    for cell in cells:
+        style = _STYLES[cell.state]
+        first = cell.pr != before
+        before = cell.pr
+        table.add_row(
+            f"#{cell.pr}" if first else "",
+            cell.head.short if first else "",
+            Text(cell.component or "(all)"),
+            Text(cell.state.value, style=style),
+            cell.digest.hex[:12] if cell.digest is not None else "",
+            Text(_proof(cell)),
+            Text(_why(cell)),
+        )
+    out.print(table)
+    if not cells:
+        out.print("No pull request is open, or none has a previewed component (see the inventory).")
+    for reason in sorted({c.reason for c in cells if c.state in (State.HELD, State.WAITING)}):
+        if reason in set(Reason):
+            out.print(Text.assemble((reason, "bold"), ": ", REMEDY[Reason(reason)]))
+
+
+def _why(cell: Cell) -> str:
+    return f"{cell.reason}, main has moved on" if cell.drift else cell.reason
+
+
+def _proof(cell: Cell) -> str:
+    if cell.state not in (State.RETAGGED, State.BUILT):
+        return ""
+    return "proven" if cell.proven else "unproven"
+
+
+def show_plan(out: Console, plan: Plan) -> None:
+    """The actions, then the holds counted by reason."""
+    if plan.is_noop:
+        out.print("Nothing to do.")
+    for action in plan.actions:
+        match action:
+            case PinDecision(decision):
+                line = f"decide   {decision.head.short}  for {_numbers(decision.pull_requests)}"
+            case ResolveDecision(head, numbers, images):
+                line = f"resolve  {head.short}  {len(images)} images for {_numbers(numbers)}"
+            case Retag(repository, head, baseline, numbers):
+                line = f"retag    {repository}:{head.short}…  from {baseline.short}  for {_numbers(numbers)}"
+            case Adopt(repository, head, digest, how, numbers):
+                line = f"adopt    {repository}:{head.short}…  {how.value} {digest.short}  for {_numbers(numbers)}"
+            case EndHead(head, numbers):
+                line = f"end      {head.short}  of {_numbers(numbers)}"
+        out.print(Text(line), soft_wrap=True)
+    for reason, count in Counter(h.reason for h in plan.holds).most_common():
+        out.print(Text(f"held     {count} × {reason.value}: {REMEDY[reason]}"), soft_wrap=True)
+
+
+def show_explanation(out: Console, explanation: Explanation) -> None:
+    """The cell in one line, then the chain of entries, then the remedy."""
+    cell = explanation.cell
+    where = f"#{cell.pr} {cell.component or '(all components)'}"
+    out.print(
+        Text.assemble((where, "bold"), f" at {cell.head}: ", (cell.state.value, _STYLES[cell.state])), soft_wrap=True
+    )
+    if cell.image is not None:
+        out.print(Text(f"  image   {cell.image}:{cell.head}"), soft_wrap=True)
+    if cell.digest is not None:
+        out.print(Text(f"  digest  {cell.digest} {_proof(cell)}".rstrip()))
+    out.print(Text(f"  why     {_why(cell)}"), soft_wrap=True)
+    for step in explanation.steps:
+        out.print(Text(f"  {step.at}  {step.entry[:12]}  {step.kind.value:<11} {step.text}"), soft_wrap=True)
+    if explanation.remedy is not None:
+        out.print(Text(f"  remedy  {explanation.remedy}"), soft_wrap=True)
+
+
+def _numbers(pull_requests: Sequence[int]) -> str:
+    return ", ".join(f"#{n}" for n in pull_requests)

@@ -1,0 +1,231 @@
+"""The process: loop, wake-ups, HTTP host and live configuration, from start to drain."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+from reconciler import __version__, wiring
+from reconciler.adapters.clock import SystemClock
+from reconciler.adapters.metrics_prometheus import PrometheusMetrics
+from reconciler.adapters.wakeups import Wakeups, Watched
+from reconciler.events import Emitter, Event
+from reconciler.loop import Condition, Loop
+from reconciler.observe import Tick
+from reconciler.passes import PassReport
+from reconciler.settings import Loaded, load
+from reconciler.web.host import Host
+from state.errors import Fenced, ReconcilerError, Terminal, Transient
+from state.oci import Digest
+
+LIVE_MARGIN_S: Final = 60.0
+"""A loop is dead that shows no sign of life for so much longer than one call may take, whatever it waits for."""
+RESCAN_S: Final = 30.0
+"""The configuration is looked at this often even if no file event came."""
+_CONFIG: Final = "config"
+_POLL: Final = "poll"
+_FORGE: Final = "forge:"
+
+
+class Daemon:
+    """Runs loops, one configuration after another, until it is stopped."""
+
+    def __init__(
+        self,
+        config: Path,
+        emit: Emitter,
+        on_report: Callable[[str, PassReport], None] = lambda _name, _report: None,
+    ) -> None:
+        self._config = config
+        self._emit = emit
+        self._on_report = on_report
+        self._metrics = PrometheusMetrics()
+        self._clock = SystemClock()
+        self._loop: Loop | None = None
+        self._refused: str | None = None
+        self._next: Loaded | None = None
+        self._failed: Digest | None = None
+        """The configuration that a start failed with, so that it is not tried again and again."""
+        self._live_s = LIVE_MARGIN_S
+        self._stopping = threading.Event()
+
+    def run(self, on_listening: Callable[[Host], None] = lambda _host: None) -> None:
+        """Serve and reconcile until `stop`.
+
+        Raises ConfigError at the start; Fenced, LedgerMoved or LogRollback where a log is no longer this writer's.
+        """
+        loaded, before = load(self._config), None
+        while not self._stopping.is_set():
+            try:
+                loaded, before = self._serve(loaded, on_listening), loaded
+            except (Terminal, Transient) as error:
+                if before is None or isinstance(error, Fenced):
+                    raise
+                # A replaced configuration that cannot start: what ran before goes on.
+                self._refuse(error)
+                self._failed = loaded.digest
+                loaded, before = before, None
+        self._emit.emit(Event.STOPPED, version=__version__)
+
+    def stop(self) -> None:
+        """Drain: finish the batch that was begun, push the log, and return from `run`."""
+        if (loop := self._loop) is not None:
+            loop.stop()
+        self._stopping.set()
+
+    # --- health (web.apps.HealthSource)
+
+    def live(self) -> bool:
+        """The loop shows signs of life. Outages of others never count: a restart would not mend them."""
+        loop = self._loop
+        return loop is None or loop.heartbeat_age_s() < self._live_s
+
+    def ready(self) -> tuple[bool, str]:
+        """Every repository's last pass was complete and recent, and the configuration on disk is the one in force."""
+        loop = self._loop
+        if loop is None:
+            return False, "starting"
+        if self._refused is not None:
+            return False, f"the configuration on disk is refused: {self._refused}"
+        now = self._clock.monotonic_s()
+        notes = []
+        for name, standing in loop.standing().items():
+            if standing.condition is not Condition.READY:
+                return False, f"{name}: {standing.condition.value}: {standing.why}"
+            if standing.complete_at_s is None or now - standing.complete_at_s > loop.stale_after_s(name):
+                return False, f"{name}: no complete pass lately"
+            if standing.unread:
+                notes.append(f"{name}: {standing.unread} reads failed in the last pass, what depends on them is held")
+        return True, "; ".join(["ready", *notes])
+
+    # --- one configuration
+
+    def _serve(self, loaded: Loaded, on_listening: Callable[[Host], None]) -> Loaded:
+        """Run one configuration until it is replaced or the process stops; the one to go on with."""
+        settings = loaded.settings
+        with ExitStack() as stack:
+            self._live_s = LIVE_MARGIN_S + wiring.CALL_TIMEOUT_FACTOR * settings.request_timeout_s
+            wiring.refuse_shared_logs(settings)
+            common = stack.enter_context(wiring.shared(loaded, self._emit, self._metrics, self._stopping))
+            tick: Tick = self._tick
+            writers = [stack.enter_context(wiring.writer(common, r, tick)) for r in settings.repositories]
+            for repository in writers:
+                repository.configured(loaded.digest)
+            by_name = {r.name: partial(wiring.rules, settings, r) for r in settings.repositories}
+            loop = Loop(
+                writers,
+                lambda name: by_name[name](),
+                common.clock,
+                common.random,
+                emit=self._emit,
+                metrics=self._metrics,
+                on_report=self._on_report,
+            )
+            self._loop = loop
+            stack.callback(self._forget_loop)
+            host = stack.enter_context(self._host(loaded))
+            stack.enter_context(self._wakeups(loaded, loop))
+            self._emit.emit(Event.STARTED, version=__version__, config_digest=loaded.digest, mode=settings.mode.value)
+            on_listening(host)
+            if self._stopping.is_set():
+                loop.stop()
+            loop.run()
+        if self._next is not None:
+            loaded, self._next = self._next, None
+            self._emit.emit(Event.CONFIG_LOADED, config_digest=loaded.digest, path=str(loaded.path))
+        return loaded
+
+    def _tick(self, what: str, done: int, total: int) -> None:
+        del what, done, total
+        if (loop := self._loop) is not None:
+            loop.beat()
+
+    def _forget_loop(self) -> None:
+        self._loop = None
+
+    def _host(self, loaded: Loaded) -> Host:
+        listen = loaded.settings.listen
+        return Host(
+            private=listen.private,
+            public=listen.public,
+            health=self,
+            metrics=self._metrics.exposition,
+            emitter=self._emit,
+        )
+
+    def _wakeups(self, loaded: Loaded, loop: Loop) -> Wakeups:
+        settings = loaded.settings
+        watched = [Watched(loaded.path.absolute().parent, _CONFIG)]
+        watched += (Watched(r.forge.path / "refs", f"{_FORGE}{r.name}", recursive=True) for r in settings.repositories)
+
+        def wake(reason: str) -> None:
+            name = reason.removeprefix(_FORGE) if reason.startswith(_FORGE) else None
+            self._metrics.count("wakeups", reason=reason if name is None else "forge")
+            if reason == _CONFIG:
+                self._look_at_config(loaded, loop)
+            elif name is None:
+                loop.poll()
+            else:
+                loop.hint(name)
+
+        return Wakeups(
+            wake,
+            timers={_POLL: settings.poll_interval_s, _CONFIG: RESCAN_S},
+            directories=watched,
+            problem=lambda path, error: self._emit.emit(Event.WATCH_FAILED, path=str(path), error=str(error)),
+        )
+
+    def _look_at_config(self, loaded: Loaded, loop: Loop) -> None:
+        """Take up a changed file after the pass that is running; keep the old one if a start with it would fail."""
+        try:
+            found = load(self._config)
+            if found.digest == self._failed:
+                return
+            if found.digest != loaded.digest:
+                self._rehearse(found, loaded)
+        except ReconcilerError as error:
+            self._refuse(error)
+            return
+        self._failed = None
+        self._refused = None
+        if found.digest != loaded.digest:
+            self._metrics.count("config_loads", result="loaded")
+            self._next = found
+            loop.stop()
+
+    def _refuse(self, error: ReconcilerError) -> None:
+        self._metrics.count("config_loads", result="refused")
+        if self._refused != str(error):
+            self._refused = str(error)
+            self._emit.emit(Event.CONFIG_REFUSED, path=str(self._config), error=str(error))
+
+    def _rehearse(self, found: Loaded, loaded: Loaded) -> None:
+        """Raise what a start with `found` would raise, while everything still runs with `loaded`."""
+        wiring.rehearse(found, self._emit, self._metrics)
+        now, then = loaded.settings.listen, found.settings.listen
+        held = {now.private, now.public}
+        private, public = (None if address in held else address for address in (then.private, then.public))
+        Host(private=private, public=public, health=self, metrics=self._metrics.exposition, emitter=self._emit).stop()
+
+
+@contextmanager
+def stopping_on_signals(stop: Callable[[], None]) -> Iterator[None]:
+    """SIGTERM and SIGINT call `stop`; a second one falls back to what the system does."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        del frame
+        signal.signal(number, signal.SIG_DFL)
+        stop()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

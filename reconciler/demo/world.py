@@ -1,0 +1,128 @@
+"""The demo's outside: a small monorepo and a GitOps repository on disk, and the people who work on them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import pygit2
+
+from reconciler.adapters.forge_local_writer import LocalPullRequests
+from reconciler.adapters.local_repository import LocalRepository
+from reconciler.demo.images import build_and_push
+from state.git import CommitId, RefName
+from state.oci import Digest, Repository, Tag
+
+MAIN: Final = RefName.branch("main")
+IMAGES: Final[Mapping[str, tuple[str, ...]]] = {
+    "orders": ("primitives/domain/orders", "packages/sdk_go"),
+    "billing": ("primitives/process/billing", "packages/sdk_go"),
+    "catalog": ("primitives/projection/catalog", "packages/sdk_python"),
+    "web": ("primitives/uisurface/web", "packages/sdk_ts"),
+}
+COMPONENTS: Final[Mapping[str, str]] = {
+    "orders": "orders",
+    "orders-dispatcher": "orders",
+    "billing": "billing",
+    "catalog": "catalog",
+    "web": "web",
+}
+"""Component → image: a dispatcher runs another entry point of the orders image."""
+REPOSITORY_ID: Final = 1001
+FORK_ID: Final = 4242
+_EPOCH: Final = 1_767_603_600
+"""The demo's commits are made at 2026-01-05 09:00 UTC and later, a minute apart."""
+
+
+class World:
+    """Two bare repositories and a registry, with the deeds of developers and CI as methods."""
+
+    def __init__(self, root: Path, registry_host: str) -> None:
+        self.code = root / "shop.git"
+        self.gitops = root / "shop-gitops.git"
+        self.registry_host = registry_host
+        self._clock = _EPOCH
+
+    @classmethod
+    def create(cls, root: Path, registry_host: str) -> World:
+        """Make both repositories and publish `:main` of every image, as CI on the main branch does."""
+        world = cls(root, registry_host)
+        LocalRepository(world.code).initialise(REPOSITORY_ID)
+        pygit2.init_repository(str(world.gitops), bare=True, initial_head="main")
+        files = {"README.md": "# shop\n", "go.work": "go 1.26\n", "ameide.yaml": world._catalogue()}
+        for inputs in IMAGES.values():
+            for path in inputs:
+                files[f"{path}/main.txt"] = f"{path}\n"
+        world.commit(world.code, MAIN, None, files, "The shop")
+        world.commit(world.gitops, MAIN, None, {"ameide/inventory.yaml": _inventory()}, "What is previewed")
+        main = world.tip(world.code)
+        for image in IMAGES:
+            world.ci_builds(image, main, Tag("main"))
+        return world
+
+    # --- developers
+
+    def tip(self, repository: Path) -> CommitId:
+        """The tip of main."""
+        return CommitId(str(pygit2.Repository(str(repository)).references[MAIN].target))
+
+    def branch(self, name: str, files: Mapping[str, str], message: str) -> CommitId:
+        """Commit `files` on a new or existing branch that started from main."""
+        ref = RefName.branch(name)
+        found = pygit2.Repository(str(self.code)).references.get(ref)
+        parent = CommitId(str(found.target)) if found is not None else self.tip(self.code)
+        return self.commit(self.code, ref, parent, files, message)
+
+    def pull_requests(self) -> LocalPullRequests:
+        return LocalPullRequests(self.code)
+
+    # --- CI
+
+    def repository(self, image: str) -> Repository:
+        return Repository(f"{self.registry_host}/shop/{image}")
+
+    def ci_builds(self, image: str, revision: CommitId, tag: Tag | None = None) -> Digest:
+        """Build and push one image of `revision`, under its own commit id unless `tag` says otherwise."""
+        return build_and_push(self.repository(image), tag or Tag(revision), revision)
+
+    # --- files
+
+    def commit(
+        self, path: Path, ref: RefName, parent: CommitId | None, files: Mapping[str, str], message: str
+    ) -> CommitId:
+        """One commit on `ref` that adds or replaces `files`."""
+        repository = pygit2.Repository(str(path))
+        index = pygit2.Index()
+        if parent is not None:
+            index.read_tree(repository[parent].peel(pygit2.Tree))
+        for name, text in files.items():
+            blob = repository.create_blob(text.encode())
+            index.add(pygit2.IndexEntry(name, blob, pygit2.enums.FileMode.BLOB))
+        self._clock += 60
+        who = pygit2.Signature("A developer", "developer@example.invalid", self._clock, 0)
+        parents = [parent] if parent is not None else []
+        return CommitId(str(repository.create_commit(ref, who, who, message, index.write_tree(repository), parents)))
+
+    def _catalogue(self) -> str:
+        lines = ["version: 1", "images:"]
+        for image, inputs in IMAGES.items():
+            lines += [
+                f"  {image}:",
+                f"    repository: {self.repository(image)}",
+                f"    inputs: [{', '.join(inputs)}]",
+                "    platforms: [linux/amd64, linux/arm64]",
+            ]
+        lines += ["components:", *(f"  {component}: {image}" for component, image in COMPONENTS.items())]
+        return "\n".join(lines) + "\n"
+
+
+def _inventory() -> str:
+    lines = ["version: 1", "components:"]
+    for component in COMPONENTS:
+        lines += [
+            f"  {component}:",
+            "    previewed: true",
+            f"    pins: [{{file: sources/values/env/dev/apps/{component}.yaml, key: image.ref}}]",
+        ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,188 @@
+"""What `ameide doctor` tests of one repository: forge, catalogue, GitOps, the log, its key and its remote."""
+
+from __future__ import annotations
+
+import functools
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pygit2
+
+from reconciler.adapters.forge_local import LocalForge
+from reconciler.adapters.gitops_pygit2 import GitOpsRepository
+from reconciler.adapters.local_repository import LocalRepository, blob, target
+from reconciler.adapters.signer_ssh import SshSigner
+from reconciler.catalogue import parse_catalogue
+from reconciler.findings import Finding, Status, attempt, secret
+from reconciler.settings import RepositorySettings, Settings
+from reconciler.wiring import CALL_TIMEOUT_FACTOR
+from state import log_read, log_verify
+from state.errors import ConfigError, Denied, ReconcilerError, Terminal, Transient
+from state.git import CommitId, RefName
+from state.log_branch import LogName, Role
+from state.log_remote import LogRemote
+from state.observed import Catalogue
+
+FILE_MAX_BYTES: Final = 1024 * 1024
+_PREFIX: Final = ".ameide-doctor-"
+
+
+def diagnose(settings: RepositorySettings, whole: Settings, catalogues: list[Catalogue]) -> Iterator[Finding]:
+    """Every check of one repository; the catalogues that could be read are added to `catalogues`."""
+    name, path = settings.name, settings.forge.path
+    forge = attempt(f"{name}: forge", lambda: _forge(path), f"make it one with `ameide local init {path}`")
+    yield forge
+    own: list[Catalogue] = []
+    for branch in settings.admission.base_branches:
+        run = functools.partial(_catalogue, settings, branch, own)
+        yield attempt(f"{name}: catalogue", run, f"commit a valid {settings.catalogue} to {branch}")
+    catalogues += own
+    yield from _gitops(settings, whole, own)
+    key = settings.log.key_file
+    signer = attempt(f"{name}: log key", lambda: f"{key}: {SshSigner.from_file(key).public_key()}", f"chmod 600 {key}")
+    yield signer
+    log = attempt(f"{name}: log", lambda: _log(settings), "find out who changed the log: `ameide log verify`")
+    yield log
+    if forge.status is signer.status is log.status is Status.OK:
+        remedy = "name the key file that signed the log so far; a new key must be announced by the old one"
+        yield attempt(f"{name}: log key in force", lambda: _key_in_force(settings), remedy)
+    yield from _log_remote(settings, whole)
+
+
+def _forge(path: Path) -> str:
+    forge = LocalForge(path)
+    identity, listing = forge.repository(), forge.open_pull_requests()
+    if not listing.complete:
+        raise Terminal(f"{path}: the listing of open pull requests is not complete")
+    return f"repository id {identity.id}, {len(listing.pull_requests)} open pull requests"
+
+
+def file_at(path: Path, ref: RefName, file: str) -> tuple[CommitId, bytes]:
+    """The commit of a ref in a repository on this machine, and a file in it of at most FILE_MAX_BYTES.
+
+    Raises Terminal where one of them is not there.
+    """
+    repository = LocalRepository(path).open()
+    commit = target(repository, ref)
+    if commit is None:
+        raise Terminal(f"{path}: no {ref}")
+    try:
+        entry = repository[commit].peel(pygit2.Commit).tree[file]
+    except (KeyError, pygit2.GitError) as error:
+        raise Terminal(f"{path}: {ref.short} has no file {file}") from error
+    return CommitId(commit), blob(repository, str(entry.id), f"{path}: {file} on {ref.short}", FILE_MAX_BYTES)
+
+
+def catalogue_at(path: Path, ref: RefName, file: str) -> Catalogue:
+    """The catalogue at a ref. Raises ConfigError, or Terminal where it is not there."""
+    commit, raw = file_at(path, ref, file)
+    return parse_catalogue(raw, commit, what=f"{file} on {ref.short}")
+
+
+def _catalogue(settings: RepositorySettings, branch: str, catalogues: list[Catalogue]) -> str:
+    made = catalogue_at(settings.forge.path, RefName.branch(branch), settings.catalogue)
+    catalogues.append(made)
+    return f"{len(made.images)} images, {len(made.components)} components, at {made.commit.short}"
+
+
+def _gitops(settings: RepositorySettings, whole: Settings, catalogues: list[Catalogue]) -> Iterator[Finding]:
+    check, gitops = f"{settings.name}: gitops", settings.gitops
+    if gitops.credential_file is not None:
+        yield secret(f"{check} credential", gitops.credential_file)
+    if (known_hosts := gitops.known_hosts_file) is not None:
+        remedy = "write the server's host keys there with `ssh-keyscan`, after comparing their fingerprints"
+        yield attempt(f"{check} known hosts", lambda: f"{known_hosts}: {known_hosts.stat().st_size} bytes", remedy)
+    try:
+        yield Finding(check, Status.OK, _inventory(settings, whole, catalogues))
+    except (ReconcilerError, OSError) as error:
+        yield Finding(check, Status.FAIL, str(error), _gitops_remedy(error, settings))
+
+
+def _gitops_remedy(error: Exception, settings: RepositorySettings) -> str:
+    gitops = settings.gitops
+    match error:
+        case OSError():
+            return "make state_dir a directory this user may write to"
+        case Denied():
+            named = " and known_hosts_file" if gitops.known_hosts_file is not None else ""
+            return f"check gitops.credential_file{named}, and that this credential may read the repository"
+        case Transient():
+            return "check gitops.url and the network from here; if the server is down for now, try again later"
+        case ConfigError():
+            return f"commit a valid {gitops.inventory} to {gitops.ref}"
+        case _:
+            return "check gitops.url, and that the credential may see the repository"
+
+
+def _inventory(settings: RepositorySettings, whole: Settings, catalogues: list[Catalogue]) -> str:
+    """The inventory, read as a pass reads it, over a mirror that is thrown away."""
+    gitops = settings.gitops
+    with (
+        tempfile.TemporaryDirectory(prefix=_PREFIX, dir=whole.state_dir) as directory,
+        GitOpsRepository(
+            Path(directory) / "gitops",
+            gitops.url,
+            ref=gitops.ref,
+            inventory_path=gitops.inventory,
+            credential_file=gitops.credential_file,
+            known_hosts_file=gitops.known_hosts_file,
+            timeout_s=float(whole.request_timeout_s) * CALL_TIMEOUT_FACTOR,
+        ) as repository,
+    ):
+        made = repository.inventory()
+    for catalogue in catalogues:
+        if unknown := sorted(set(made.previewed) - set(catalogue.components)):
+            raise ConfigError(f"previewed, but not in the catalogue at {catalogue.commit.short}: {', '.join(unknown)}")
+    return f"{len(made.previewed)} previewed components, at {made.commit.short}"
+
+
+def _log(settings: RepositorySettings) -> str:
+    path = settings.log.path
+    if not path.exists():
+        if not os.access(path.parent, os.W_OK):
+            raise Terminal(f"{path}: not there, and {path.parent} is not a directory this user may write to")
+        return f"{path}: not there yet; the first start makes it"
+    if not log_read.branches(log_read.open_repository(path)):
+        return f"{path}: empty"
+    report = log_verify.verify(path)
+    if report.problems:
+        raise Terminal(f"{path}: {len(report.problems)} problems, the first: {report.problems[0].what}")
+    return f"{path}: {report.entries} entries verified, not checked against an outside list"
+
+
+def _key_in_force(settings: RepositorySettings) -> str:
+    path = settings.log.path
+    ref = LogName(LocalForge(settings.forge.path).repository().id, Role.RECONCILER).ref
+    if not path.exists() or ref not in log_read.branches(log_read.open_repository(path)):
+        return f"{path}: no {ref.short} yet; the first start begins it with this key"
+    expected = log_read.key_in_force(log_read.LogReader(path, ref))
+    found = SshSigner.from_file(settings.log.key_file).public_key()
+    if found != expected:
+        raise ConfigError(f"{settings.log.key_file}: expected the key in force in {ref.short}, {expected}, got {found}")
+    return f"{ref.short}: the configured key"
+
+
+def _log_remote(settings: RepositorySettings, whole: Settings) -> Iterator[Finding]:
+    log = settings.log
+    if log.remote is None:
+        return
+    check = f"{settings.name}: log remote"
+    if log.remote_credential_file is not None:
+        yield secret(f"{check} credential", log.remote_credential_file)
+    remote = LogRemote(log.remote, log.remote_credential_file)
+
+    def read() -> str:
+        with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=whole.state_dir) as directory:
+            empty = pygit2.init_repository(directory, bare=True)
+            try:
+                found = remote.branches(empty, "refs/heads/log/")
+            finally:
+                empty.free()
+        return f"{remote.url}: readable, {len(found)} logs in it; whether it takes a push is not tried"
+
+    yield attempt(
+        check, read, "check log.remote, the network, and that log.remote_credential_file may read and push there"
+    )

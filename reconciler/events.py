@@ -1,0 +1,228 @@
+"""The process's own log lines: their names, their fields, and the two forms they are written in.
+
+These lines are for operators; what was done is in the log of `state`, not here. Event names are constant and never
+reused, the level belongs to the event, and what varies is in fields. The fields are a closed vocabulary of typed
+values: there is none for a header, a body, an URL or a credential, so a secret has no place to go. Texts from outside
+(`error`, `detail`) are bounded, escaped, and cut where they look like a credential.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import threading
+from collections.abc import Callable, Mapping
+from datetime import UTC
+from enum import StrEnum
+from typing import Final, Self, TextIO, TypeAlias
+
+from rich.console import Console
+from rich.text import Text
+
+from reconciler.ports import Clock
+
+Field: TypeAlias = "str | int | float | bool"
+Sink: TypeAlias = Callable[[Mapping[str, Field]], None]
+
+
+class Level(StrEnum):
+    INFO = "info"
+    """Normal work."""
+    WARNING = "warning"
+    """Nobody has to act now; many of these are worth a look."""
+    ERROR = "error"
+    """Somebody has to act."""
+
+
+class Event(StrEnum):
+    """Past tense; the docstring says what happened and, from warning on, what to do."""
+
+    level: Level
+
+    def __new__(cls, name: str, level: Level = Level.INFO) -> Self:
+        made = str.__new__(cls, name)
+        made._value_ = name
+        made.level = level
+        return made
+
+    STARTED = "started"
+    """The process is up; `version` and `config_digest` say which one."""
+    STOPPED = "stopped"
+    """The process ends after its drain."""
+    CONFIG_LOADED = "config_loaded"
+    """A configuration came into force."""
+    CONFIG_REFUSED = "config_refused", Level.ERROR
+    """A changed file is not valid: the one before stays in force. `ameide config check` lists every problem."""
+    LISTENING = "listening"
+    """An HTTP listener is bound; `address` is the real one."""
+    PASS_STARTED = "pass_started"  # noqa: S105 - no password
+    PASS_FINISHED = "pass_finished"  # noqa: S105 - no password
+    """One observe-plan-apply round is done; the counts say what came of it."""
+    PASS_FAILED = "pass_failed", Level.WARNING
+    """A round ended early and is repeated after a pause; look at `error` if it lasts."""
+    PASS_PROBLEM = "pass_problem", Level.WARNING
+    """Something could not be read in this round: what depends on it is held."""
+    LOG_NOT_PUSHED = "log_not_pushed", Level.WARNING
+    """The log's remote did not answer: entries are safe here and are pushed later."""
+    STATUS_NOT_REPORTED = "status_not_reported", Level.WARNING
+    """The forge did not take a status; it is set again in a later round."""
+    REPOSITORY_STALLED = "repository_stalled", Level.ERROR
+    """The same input will fail again: mend what `error` names."""
+    DECISION_PINNED = "decision_pinned"
+    DECISION_RESOLVED = "decision_resolved"
+    GAP_HELD = "gap_held"
+    """A tag is not made, for `reason`; docs/ and `ameide reconciler explain` name the remedy."""
+    TAG_WRITTEN = "tag_written"
+    TAG_ADOPTED = "tag_adopted"
+    TAG_WRITE_FAILED = "tag_write_failed", Level.WARNING
+    """One write failed; it is tried again in a later pass."""
+    ACTION_DROPPED = "action_dropped"
+    """The world moved since the plan was made, so the action no longer holds."""
+    HEAD_ENDED = "head_ended"
+    """No open pull request has this head any more."""
+    CALL_RETRIED = "call_retried", Level.WARNING
+    """An outside call was tried again; many of these mean that the other side is ill or slows us down."""
+    WATCH_FAILED = "watch_failed", Level.WARNING
+    """A directory cannot be watched: changes are noticed by the timer only. Watching is tried again."""
+    WRITER_FENCED = "writer_fenced", Level.ERROR
+    """Another writer took over the log: this one stops. Two processes must not share a role."""
+    INTEGRITY_VIOLATED = "integrity_violated", Level.ERROR
+    """Bytes, digests, signatures or history are not what they claim: an auditor has to look before anything goes on."""
+    REQUEST_FAILED = "request_failed", Level.ERROR
+    """The HTTP host could not answer because of a fault of its own: report it with this line."""
+    LIBRARY_WARNED = "library_warned", Level.WARNING
+    """A library's own warning; `library` names it."""
+
+
+_IDENTIFIERS: Final = frozenset({
+    "action", "address", "baseline", "cause", "commit", "config_digest", "digest", "head", "library", "mode", "name",
+    "operation", "pass_id", "path", "policy", "port", "reason", "ref", "repository", "result", "tag", "version",
+    "writer",
+})  # fmt: skip
+_TEXTS: Final = frozenset({"detail", "error", "remedy"})
+_NUMBERS: Final = frozenset({
+    "actions", "attempt", "count", "duration_s", "epoch", "heads", "holds", "lines_lost", "planned", "pull_request",
+    "pull_requests", "repository_id", "retry_after_s", "sequence", "status", "writes", "failed",
+})  # fmt: skip
+_FLAGS: Final = frozenset({"complete", "proven", "ready"})
+FIELDS: Final = _IDENTIFIERS | _TEXTS | _NUMBERS | _FLAGS
+_IDENTIFIER_MAX_CHARS: Final = 300
+_TEXT_MAX_CHARS: Final = 2000
+_CREDENTIAL: Final = re.compile(
+    r"(?P<userinfo>(?<=://)[^\s/@]+(?=@))"
+    r"|(?i:\b(?:bearer|basic)\s+)(?=\S*[0-9=+/])[A-Za-z0-9._~+/=-]{8,}"
+    r"|(?i:\b(?:password|passwd|secret|token|authorization|api[_-]?key)\b[\"']?\s*[=:]\s*(?:(?:bearer|basic)\s+)?)\S+"
+    r"|\b(?:gh[pousr]_|github_pat_|glpat-|xox[abpr]-|AKIA)[A-Za-z0-9_-]{8,}"
+    r"|\beyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]*"
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
+    re.DOTALL,
+)
+
+
+class Emitter:
+    """Writes events to a sink. Safe to use from many threads; `bind` gives one that adds fields to every line."""
+
+    def __init__(self, sink: Sink, clock: Clock, bound: Mapping[str, Field] | None = None) -> None:
+        self._sink = sink
+        self._clock = clock
+        self._bound = dict(bound or {})
+
+    def bind(self, **fields: Field) -> Emitter:
+        """An emitter whose lines all carry these fields, such as `pass_id`."""
+        return Emitter(self._sink, self._clock, {**self._bound, **fields})
+
+    def emit(self, event: Event, **fields: Field) -> None:
+        """Write one line. Raises ValueError for a field outside the vocabulary or of another type than declared."""
+        record: dict[str, Field] = {
+            "ts": self._clock.now().astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "level": event.level.value,
+            "event": event.value,
+        }
+        for name, value in {**self._bound, **fields}.items():
+            record[name] = _checked(name, value)
+        self._sink(record)
+
+
+class JsonLines:
+    """One JSON object per line, keys sorted, ASCII only, so that no value can start a line or steer a terminal.
+
+    A line that cannot be written (full disk, closed pipe) is counted and the next one says so in `lines_lost`:
+    these lines are output, and the reconciler does not stop for them.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._lock = threading.Lock()
+        self._lost = 0
+
+    def __call__(self, record: Mapping[str, Field]) -> None:
+        with self._lock:
+            lost = {"lines_lost": self._lost} if self._lost else {}
+            line = json.dumps({**record, **lost}, sort_keys=True, ensure_ascii=True, allow_nan=False)
+            try:
+                self._stream.write(line + "\n")
+                self._stream.flush()
+            except OSError:
+                self._lost += 1
+            else:
+                self._lost = 0
+
+
+class Human:
+    """One readable line for a person at a terminal."""
+
+    _STYLES: Final = {"info": "green", "warning": "yellow", "error": "bold red"}
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def __call__(self, record: Mapping[str, Field]) -> None:
+        level = str(record["level"])
+        line = Text.assemble(
+            (str(record["ts"])[11:19], "dim"), " ", (str(record["event"]).replace("_", " "), self._STYLES[level])
+        )
+        for name in sorted(set(record) - {"ts", "level", "event"}):
+            line.append(f" {name}=", "dim").append(str(record[name]))
+        self._console.print(line, soft_wrap=True, highlight=False)
+
+
+def to_stream(stream: TextIO, clock: Clock, *, human: bool | None = None) -> Emitter:
+    """An emitter to `stream`: JSON lines, or the readable form where `human`, or where it is a terminal if None."""
+    readable = stream.isatty() if human is None else human
+    return Emitter(Human(Console(file=stream)) if readable else JsonLines(stream), clock)
+
+
+class LibraryHandler(logging.Handler):
+    """Turns warnings of libraries into events, so that every line of the process has one form."""
+
+    def __init__(self, emitter: Emitter) -> None:
+        super().__init__(logging.WARNING)
+        self._emitter = emitter
+
+    def emit(self, record: logging.LogRecord) -> None:
+        detail = record.getMessage()
+        if record.exc_info and record.exc_info[1] is not None:
+            detail += f": {type(record.exc_info[1]).__name__}: {record.exc_info[1]}"
+        self._emitter.emit(Event.LIBRARY_WARNED, library=record.name, detail=detail)
+
+
+def _checked(name: str, value: Field) -> Field:
+    if name in _NUMBERS and isinstance(value, int | float) and not isinstance(value, bool):
+        return round(value, 3)
+    if name in _FLAGS and isinstance(value, bool):
+        return value
+    if name in _IDENTIFIERS and isinstance(value, str):
+        return clean(value, _IDENTIFIER_MAX_CHARS)
+    if name in _TEXTS and isinstance(value, str):
+        return clean(value, _TEXT_MAX_CHARS)
+    if name in FIELDS:
+        raise ValueError(f"log line: field {name} does not take a {type(value).__name__}")
+    raise ValueError(f"log line: {name!r} is not a declared field; declare it in {__name__} if it can hold no secret")
+
+
+def clean(text: str, max_chars: int) -> str:
+    """`text` bounded, without what looks like a credential, and with unprintable characters escaped."""
+    cut = _CREDENTIAL.sub("[cut]", text[: 4 * max_chars])
+    escaped = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in cut)
+    return escaped if len(escaped) <= max_chars else escaped[: max_chars - 1] + "…"

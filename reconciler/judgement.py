@@ -1,0 +1,77 @@
+"""One image's tag at one head: done, to be filled, to be taken, or held (pure)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, TypeAlias
+
+from state.decision import RetagFrom, Unresolved, Wanted
+from state.hold import Reason
+from state.observed import Absent, How, Present, Recorded, TagState, Unknown
+from state.oci import Digest
+from state.verdict import Outcome
+
+
+class Fill(NamedTuple):
+    """The tag is missing and shall be the baseline."""
+
+    baseline: Digest
+
+
+class Take(NamedTuple):
+    """The tag is in place and counts; the log does not say so yet."""
+
+    digest: Digest
+    how: How
+    proven: bool
+
+
+class Held(NamedTuple):
+    """Nothing may be done, and why. `digest` is what was found, where something was."""
+
+    reason: Reason
+    digest: Digest | None = None
+
+
+Judgement: TypeAlias = Recorded | Fill | Take | Held
+"""`Recorded` is a settled record, which needs nothing: most tags are one, so nothing is made for them."""
+
+
+def judge(wanted: Wanted, state: TagState | None) -> Judgement:
+    """What to do about a tag that the log does not record; `state` None is one that was not read."""
+    if isinstance(wanted, Unresolved):
+        return Held(wanted.reason)
+    match state:
+        case None:
+            return Held(Reason.NOT_YET_READ)
+        case Unknown():
+            return Held(Reason.TAG_UNKNOWN)
+        case Absent():
+            return Fill(wanted.baseline) if isinstance(wanted, RetagFrom) else Held(Reason.AWAITS_BUILD)
+        case Present(digest, verdict):
+            proven = verdict is not None and verdict.outcome is Outcome.ACCEPTED
+            refused = verdict is not None and verdict.outcome is Outcome.REFUSED
+            if isinstance(wanted, RetagFrom):
+                # The decided baseline counts unless it is refused now; any other digest needs proof of its own.
+                if digest != wanted.baseline and not proven:
+                    return Held(Reason.FOUND_UNPROVEN, digest)
+                return Held(Reason.BASELINE_REFUSED, digest) if refused else Take(digest, How.RETAGGED, proven)
+            if verdict is None:
+                return Held(Reason.FOUND_UNPROVEN, digest)
+            if refused:
+                return Held(Reason.BUILD_REFUSED, digest)
+            return Take(digest, How.BUILT, proven)
+
+
+def judge_recorded(done: Recorded, state: TagState | None, overdue: bool) -> Judgement:
+    """What to do about a recorded tag; `overdue` is an own write that no read has shown in time."""
+    if done.settled:
+        return done
+    match state:
+        case Present(digest, _) if digest == done.digest:
+            return Take(digest, done.how, done.proven)
+        case Present(digest, _):
+            return Held(Reason.TAG_CONFLICT, digest)
+        case Absent() if overdue:
+            return Held(Reason.TAG_LOST, done.digest)
+        case _:
+            return Held(Reason.TAG_SETTLING, done.digest)

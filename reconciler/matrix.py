@@ -1,0 +1,148 @@
+"""The pull request × component matrix: one row per cell, with its state and why (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import NamedTuple
+
+from reconciler.admission import admit
+from reconciler.heads import Examiner, Previewed, previewed
+from reconciler.judgement import Fill, Held, Judgement, Take
+from state.canonical import Json
+from state.decision import AwaitBuild, Decision, RetagFrom, Wanted
+from state.git import CommitId
+from state.hold import Reason
+from state.observed import Catalogue, How, Inventory, Mode, PullRequest, Recorded, Snapshot
+from state.oci import Digest, Repository
+
+
+class State(StrEnum):
+    """What a cell is."""
+
+    RETAGGED = "retagged"
+    """The tag is the baseline, recorded in the log."""
+    BUILT = "built"
+    """The tag is CI's build, recorded in the log."""
+    WAITING = "waiting"
+    """CI is to build it."""
+    PLANNED = "planned"
+    """The next write will make it, or would if the mode allowed it."""
+    HELD = "held"
+
+
+class Cell(NamedTuple):
+    """One row. `component` and `image` are None where the whole head is held before its images are known."""
+
+    pr: int
+    head: CommitId
+    component: str | None
+    image: Repository | None
+    state: State
+    digest: Digest | None
+    reason: str
+    proven: bool
+    drift: bool = False
+    """Retagged from a `:main` that has moved on since the branch point."""
+
+    def to_json(self) -> dict[str, Json]:
+        return {
+            "component": self.component,
+            "digest": self.digest,
+            "drift": self.drift,
+            "head_sha": self.head,
+            "image": self.image,
+            "pr": self.pr,
+            "proven": self.proven,
+            "reason": self.reason,
+            "state": self.state.value,
+        }
+
+
+def matrix(seen: Snapshot) -> tuple[Cell, ...]:
+    """Every open pull request and, where it is admitted, every previewed component; by number, then component."""
+    admission = admit(seen)
+    cells = [
+        Cell(n, hold.head, None, None, State.HELD, None, hold.reason.value, proven=False)
+        for hold in admission.holds
+        for n in hold.pull_requests
+    ]
+    examiner = Examiner(seen)
+    for head in admission.heads:
+        work = examiner.examine(head)
+        for pr in head.pull_requests:
+            if work.held is not None:
+                cells.append(Cell(pr.number, pr.head, None, None, State.HELD, None, work.held.value, proven=False))
+                continue
+            wanted = _previewed_for(seen, seen.bases.get(pr.base))
+            for component in wanted.missing if wanted is not None else ():
+                reason = Reason.COMPONENT_UNKNOWN.value
+                cells.append(Cell(pr.number, pr.head, component, None, State.HELD, None, reason, proven=False))
+            decided = work.decision.images if work.decision is not None else {}
+            drifted = _drifted(work.decision)
+            # Which component runs an image is not known while the catalogue or the inventory cannot be read.
+            components = {r: (r.path,) for r in work.judgements} if wanted is None else wanted.images
+            for repository, names in components.items():
+                row = _cell(pr, repository, work.judgements[repository], decided.get(repository), seen.mode)
+                cells += (row._replace(component=name, drift=repository in drifted) for name in names)
+    return tuple(sorted(cells, key=lambda c: (c.pr, c.component or "", c.image or "")))
+
+
+def summary(cells: tuple[Cell, ...]) -> str:
+    """One head's status line, such as `12 of 14 ready · waiting for CI: orders, billing`."""
+    named = [c for c in cells if c.component is not None]
+    ready = sum(c.state in (State.RETAGGED, State.BUILT) for c in named)
+    words = [f"{ready} of {len(named)} ready"] if named else ["nothing is previewed"]
+    waiting = [str(c.component) for c in named if c.state is State.WAITING]
+    if waiting:
+        words.append("waiting for CI: " + ", ".join(waiting[:5]) + (" …" if len(waiting) > 5 else ""))
+    held = sorted({c.reason for c in cells if c.state is State.HELD})
+    if held:
+        words.append("held: " + ", ".join(held))
+    if any(not c.proven for c in named if c.state in (State.RETAGGED, State.BUILT)):
+        words.append("unproven")
+    return " · ".join(words)
+
+
+def heads_of(cells: tuple[Cell, ...]) -> Iterator[tuple[CommitId, tuple[Cell, ...]]]:
+    """The cells of each head, once per head, by the lowest pull request that has it."""
+    by_head: dict[CommitId, list[Cell]] = {}
+    for cell in cells:
+        by_head.setdefault(cell.head, []).append(cell)
+    for head, rows in by_head.items():
+        first = min(c.pr for c in rows)
+        yield head, tuple(c for c in rows if c.pr == first)
+
+
+def _previewed_for(seen: Snapshot, tip: object) -> Previewed | None:
+    catalogue = seen.catalogues.get(tip) if isinstance(tip, CommitId) else None
+    if isinstance(catalogue, Catalogue) and isinstance(seen.inventory, Inventory):
+        return previewed(catalogue, seen.inventory)
+    return None
+
+
+def _drifted(decision: Decision | None) -> frozenset[Repository]:
+    if decision is None:
+        return frozenset()
+    moved = {i.repository for record in decision.changes for i in record.images if i.baseline_moved}
+    # A faithful baseline (with `main` beside it) has the head's own inputs, however far main has moved on.
+    return frozenset(r for r in moved if isinstance(w := decision.images.get(r), RetagFrom) and w.main is None)
+
+
+def _cell(pr: PullRequest, repository: Repository, judgement: Judgement, wanted: Wanted | None, mode: Mode) -> Cell:
+    state: State
+    digest: Digest | None = None
+    proven = False
+    match judgement:
+        case Recorded(found, how, was_proven) | Take(found, how, was_proven):
+            state = State.RETAGGED if how is How.RETAGGED else State.BUILT
+            digest, proven = found, was_proven
+            reason = "inputs-unchanged" if how is How.RETAGGED else "inputs-changed"
+        case Fill(baseline):
+            state, digest = State.PLANNED, baseline
+            reason = Reason.OBSERVE_MODE.value if mode is Mode.OBSERVE else "inputs-unchanged"
+        case Held(held, found_digest):
+            waits = held is Reason.AWAITS_BUILD or (held is Reason.TAG_UNKNOWN and isinstance(wanted, AwaitBuild))
+            state = State.WAITING if waits else State.HELD
+            digest, reason = found_digest, held.value
+    return Cell(pr.number, pr.head, None, repository, state, digest, reason, proven)

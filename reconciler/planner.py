@@ -1,0 +1,79 @@
+"""Snapshot → Plan: the one place that decides what a pass does (pure)."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from reconciler.admission import admit
+from reconciler.heads import Examiner, Work
+from reconciler.judgement import Fill, Held, Take
+from state.hold import Reason
+from state.observed import Mode, Recorded, Snapshot
+from state.plan import Action, Adopt, EndHead, Hold, Plan, Retag
+
+
+def plan(seen: Snapshot) -> Plan:
+    """Return the work that closes every `:<HEAD_SHA>` gap of `seen`, and a hold with a reason for what stays open.
+
+    Pure: no clock, no I/O, no logging. Equal snapshots give equal plans. Heads come newest pull request first, images
+    in the order of the inventory. In mode `observe` nothing is decided or written: what would be is a hold.
+    """
+    admission = admit(seen)
+    examiner = Examiner(seen)
+    budget = _Budget(seen.writes_left)
+    actions: list[Action] = _ended(seen)
+    holds: list[Hold] = list(admission.holds)
+    for head in admission.heads:
+        _plan_head(seen, examiner.examine(head), budget, actions, holds)
+    return Plan(tuple(actions), tuple(holds))
+
+
+class _Budget:
+    """The tag writes that the hourly limit still allows."""
+
+    def __init__(self, left: int) -> None:
+        self._left = left
+
+    def take(self) -> bool:
+        self._left -= 1
+        return self._left >= 0
+
+
+def _plan_head(seen: Snapshot, work: Work, budget: _Budget, actions: list[Action], holds: list[Hold]) -> None:
+    head, numbers = work.head.commit, work.head.numbers
+    observing = seen.mode is Mode.OBSERVE
+    if work.held is not None:
+        holds.append(Hold(head, None, work.held, numbers))
+        return
+    holds += (Hold(head, None, Reason.COMPONENT_UNKNOWN, numbers, component) for component in work.missing)
+    if work.pin is not None and not observing:
+        actions.append(work.pin)
+    backing_off = head in seen.backing_off
+    for repository, judgement in work.judgements.items():
+        match judgement:
+            case Recorded():
+                pass
+            case Held(reason):
+                holds.append(Hold(head, repository, reason, numbers))
+            case Take(digest, how, proven):
+                if not observing:
+                    actions.append(Adopt(repository, head, digest, how, numbers, proven))
+            case Fill(baseline):
+                if observing:
+                    holds.append(Hold(head, repository, Reason.OBSERVE_MODE, numbers))
+                elif backing_off:
+                    holds.append(Hold(head, repository, Reason.BACKING_OFF, numbers))
+                elif not budget.take():
+                    holds.append(Hold(head, repository, Reason.WRITE_BUDGET_SPENT, numbers))
+                else:
+                    actions.append(Retag(repository, head, baseline, numbers))
+            case never:
+                assert_never(never)
+
+
+def _ended(seen: Snapshot) -> list[Action]:
+    """Heads that no open pull request has any more. Only a complete listing can say so (design invariant 2)."""
+    if not seen.listing.complete:
+        return []
+    alive = {pr.head for pr in seen.listing.pull_requests}
+    return [EndHead(head, d.pull_requests) for head, d in sorted(seen.decisions.items()) if head not in alive]

@@ -1,0 +1,71 @@
+"""Writing down what a pass saw, decided and did: the log and the history it adds up to, kept in step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from reconciler.ports import LogStore
+from state import canonical, parts
+from state.canonical import Json
+from state.entry import Entry, Kind
+from state.git import CommitId
+from state.history import History
+from state.observed import Snapshot
+from state.plan import PLANNER_VERSION, Plan
+
+
+class Recorder:
+    """The only way to append: each entry is on disk before it counts in `history`."""
+
+    def __init__(self, log: LogStore, history: History) -> None:
+        self._log = log
+        self.history = history
+        self.sequence = -1
+        """The sequence number of the newest entry."""
+
+    @classmethod
+    def opened(cls, log: LogStore) -> Recorder:
+        """With the history of every entry so far. Raises IntegrityError or InvalidValue if they do not add up."""
+        history = History()
+        made = cls(log, history)
+        for logged in log.entries():
+            history.apply(logged.id, logged.entry)
+            made.sequence = logged.entry.sequence
+        return made
+
+    def read(self, entry: CommitId) -> Entry:
+        """One entry by id."""
+        return self._log.read(entry).entry
+
+    def append(self, kind: Kind, body: Mapping[str, Json], blobs: Mapping[str, bytes] | None = None) -> CommitId:
+        """Append one entry and return its id. Raises LedgerMoved, Fenced or Transient; then nothing counts."""
+        logged = self._log.append(kind, body, blobs)
+        self.history.apply(logged.id, logged.entry)
+        self.sequence = logged.entry.sequence
+        return logged.id
+
+    def observation(self, seen: Snapshot, plan: Plan, pass_id: str) -> CommitId | None:
+        """Record what this pass saw, if its plan does something or holds something new; None if nothing is new.
+
+        Only the parts that differ from the last recorded ones become blobs.
+        """
+        rows = plan.to_json()
+        holds = canonical.digest(rows["holds"])
+        revived = self.history.revivals()
+        if plan.is_noop and holds == self.history.last_holds and not revived:
+            return None
+        now = parts.split(seen)
+        before = self.history.parts
+        changed = {name: raw for name, raw in now.items() if before.get(name) != parts.blob_id(raw)}
+        return self.append(
+            Kind.OBSERVATION,
+            {
+                "holds": holds,
+                "pass": pass_id,
+                "plan": plan.digest(),
+                "planner_version": PLANNER_VERSION,
+                "removed": canonical.texts(sorted(before.keys() - now.keys())),
+                **({"revived": revived} if revived else {}),
+            },
+            changed,
+        )

@@ -1,0 +1,242 @@
+"""Loading the one config file: read, checked whole, every problem at once, and its digest.
+
+No environment, no override, no fallback: a variable that looks like an attempt at one is refused. Values of secrets
+are never read here, and no message quotes a text that might be one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from reconciler.settings_model import (
+    AdmissionSettings,
+    ForgeSettings,
+    GitOpsSettings,
+    ListenSettings,
+    LocalForgeSettings,
+    LogSettings,
+    RegistrySettings,
+    RepositorySettings,
+    Section,
+    Settings,
+    VerificationSettings,
+    is_loopback,
+    split_address,
+)
+from reconciler.strict_yaml import Document, Location, parse, read_regular, shown
+from state import canonical
+from state.errors import ConfigError
+from state.git import RefName
+from state.observed import Mode, Policy
+from state.oci import Digest
+
+__all__ = [
+    "CONFIG_MAX_BYTES",
+    "AdmissionSettings",
+    "ForgeSettings",
+    "GitOpsSettings",
+    "ListenSettings",
+    "Loaded",
+    "LocalForgeSettings",
+    "LogSettings",
+    "RegistrySettings",
+    "RepositorySettings",
+    "Settings",
+    "VerificationSettings",
+    "is_loopback",
+    "load",
+    "policy_digest",
+    "split_address",
+    "to_policy",
+]
+
+CONFIG_MAX_BYTES: Final = 1024 * 1024
+ENVIRONMENT_PREFIX: Final = "AMEIDE_"
+_SHOWN_MAX_CHARS: Final = 80
+_KINDS: Final = {
+    "bool_type": "true or false",
+    "int_type": "a whole number",
+    "model_type": "a mapping",
+    "path_type": "a path",
+    "string_type": "text",
+    "tuple_type": "a list",
+}
+
+
+class Loaded(NamedTuple):
+    """A valid configuration, the digest of its content (comments and order of keys do not count), and its file."""
+
+    settings: Settings
+    digest: Digest
+    path: Path
+
+
+def load(path: Path, environ: Mapping[str, str] | None = None) -> Loaded:
+    """Read and check the config file.
+
+    Args:
+        path: a regular file of at most CONFIG_MAX_BYTES; symbolic links are followed.
+        environ: the environment to look through for variables that have no business there; None for this process's.
+
+    Raises:
+        ConfigError: with every problem found, each with its YAML path, what was expected and what came.
+    """
+    stray = environment_problems(os.environ if environ is None else environ)
+    try:
+        document = parse(read_regular(path, max_bytes=CONFIG_MAX_BYTES), what=str(path))
+    except ConfigError as error:
+        raise ConfigError(str(error), stray) from error
+    settings, found = _validate(document)
+    if settings is not None and not found:
+        found = [*_cross_problems(settings)]
+    # One finding per place, in the order of the file; what the reader said of a place comes before the model's word.
+    first: dict[Location, str] = {}
+    for at, text in (*document.problems, *found):
+        first.setdefault(at, text)
+    located = sorted(first.items(), key=lambda item: document.line(item[0]) or 0)
+    problems = stray + tuple(f"{shown(at)} (line {document.line(at)}): {text}" for at, text in located)
+    if settings is None or problems:
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        raise ConfigError(f"{path}: configuration refused, {count}", problems)
+    return Loaded(settings, canonical.digest(settings.model_dump(mode="json")), path)
+
+
+def environment_problems(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """One problem per variable that starts with AMEIDE_. Values are not looked at."""
+    return tuple(
+        f"environment: {name[:100]!r} is set, but no setting comes from the environment; unset it. In Kubernetes such"
+        " variables usually are service links: set `enableServiceLinks: false` in the pod"
+        for name in sorted(environ)
+        if name.upper().startswith(ENVIRONMENT_PREFIX)
+    )
+
+
+def policy_digest(repository: RepositorySettings) -> Digest:
+    """The digest of what plans of this repository depend on; the order of base branches does not count."""
+    content = repository.model_dump(mode="json", include={"admission", "baseline", "verification", "max_heads"})
+    content["admission"]["base_branches"] = sorted(repository.admission.base_branches)
+    return canonical.digest(content)
+
+
+def to_policy(repository: RepositorySettings) -> Policy:
+    """The rules of one repository as the planner takes them."""
+    return Policy(
+        digest=policy_digest(repository),
+        base_branches=tuple(RefName.branch(b) for b in sorted(repository.admission.base_branches)),
+        hold_label=repository.admission.hold_label,
+        max_heads=repository.max_heads,
+        baseline=repository.baseline,
+    )
+
+
+def _validate(document: Document) -> tuple[Settings | None, list[tuple[Location, str]]]:
+    try:
+        # As JSON, so that strict validation still takes a text for a path or an enum, and nothing else for it.
+        return Settings.model_validate_json(json.dumps(document.value), strict=True), []
+    except ValidationError as error:
+        # A list whose items were all refused is also reported as too short: only the items are worth a line.
+        return None, [
+            (tuple(e["loc"]), _worded(e))
+            for e in error.errors(include_url=False)
+            if not (e["type"] == "too_short" and e["input"])
+        ]
+
+
+def _cross_problems(settings: Settings) -> Iterable[tuple[Location, str]]:
+    if settings.mode is Mode.PUBLISH:
+        yield ("mode",), "expected observe or fill, got publish: it needs log.remote, and is not available yet"
+    hosts = {r.host: n for n, r in reversed([*enumerate(settings.registries)])}
+    for n, registry in enumerate(settings.registries):
+        if (first := hosts[registry.host]) != n:
+            yield ("registries", n, "host"), f"{registry.host} is already registries[{first}]; name each host once"
+    seen: dict[tuple[str, object], tuple[int, object]] = {}
+    for n, repository in enumerate(settings.repositories):
+        at: Location = ("repositories", n)
+        log = repository.log
+        if log.path in (repository.forge.path, Path(repository.gitops.url.removeprefix("file://"))):
+            yield (*at, "log", "path"), "the log needs a repository of its own, not the code or GitOps repository"
+        for key, value, where, text in (
+            ("name", repository.name, (*at, "name"), "give each repository its own name"),
+            ("forge.path", repository.forge.path, (*at, "forge", "path"), "each code repository is declared once"),
+        ):
+            first_n, _ = seen.setdefault((key, value), (n, None))
+            if first_n != n:
+                yield where, f"the same as in repositories[{first_n}]; {text}"
+        # A log repository may be shared, since each code repository has branches of its own in it: but it is one place.
+        first_n, remote = seen.setdefault(("log.path", log.path), (n, log.remote))
+        if remote != log.remote:
+            yield (*at, "log", "remote"), f"repositories[{first_n}] pushes the same log.path to another remote"
+
+
+def _worded(error: ErrorDetails) -> str:
+    at, got = tuple(error["loc"]), error["input"]
+    match error["type"]:
+        case "missing":
+            return f"required, but not there: {_meaning(at)}"
+        case "extra_forbidden":
+            # The value is not shown: under a name we do not know it may be a secret.
+            return f"unknown setting; known here are {', '.join(_fields(at[:-1]))}"
+        case "value_error":
+            text = error["msg"].removeprefix("Value error, ")
+            return _cut(text) if isinstance(got, dict) or "got" in text else f"{text}, got {_shown(at, got)}"
+        case "too_short":
+            return "expected at least one item, got an empty list"
+        case kind if kind in _KINDS:
+            return f"expected {_KINDS[kind]}, got {_shown(at, got)}"
+        case _:
+            text = error["msg"].removeprefix("Input should be ")
+            return f"expected {text[:1].lower()}{text[1:]}, got {_shown(at, got)}"
+
+
+def _shown(at: Location, got: object) -> str:
+    match got:
+        case None:
+            return "nothing (null)"
+        case bool():
+            return str(got).lower()
+        case int():
+            return str(got)[:_SHOWN_MAX_CHARS]
+        case str() if str(at[-1]).endswith("_file"):
+            return f"a text of {len(got)} characters (not shown: this names a secret)"
+        case str():
+            return repr(_cut(got if len(got) <= _SHOWN_MAX_CHARS else got[:_SHOWN_MAX_CHARS] + "…"))
+        case list():
+            return f"a list of {len(got)}"
+        case _:
+            return "a mapping"
+
+
+def _cut(text: str) -> str:
+    """Without the user part of an URL, which may hold a password."""
+    return re.sub(r"[^\s/'\"]*@", "…@", text)
+
+
+def _model_at(at: Location) -> type[BaseModel]:
+    model: Any = Settings
+    for step in at:
+        if isinstance(step, str):
+            model = section_of(model.model_fields[step].annotation)
+    return model  # type: ignore[no-any-return]
+
+
+def section_of(annotation: object) -> type[Section] | None:
+    """The section that a field holds, alone or many; None for a plain value."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation
+    return next((s for a in getattr(annotation, "__args__", ()) if (s := section_of(a)) is not None), None)
+
+
+def _fields(at: Location) -> list[str]:
+    return list(_model_at(at).model_fields)
+
+
+def _meaning(at: Location) -> str:
+    return " ".join((_model_at(at[:-1]).model_fields[str(at[-1])].description or "").split())

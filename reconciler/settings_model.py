@@ -1,0 +1,277 @@
+"""The model of the one config file (design §3 and invariant 11).
+
+Every setting is below: its name carries its unit, its docstring is what `ameide config explain` and
+docs/configuration.md say. Whatever names something outside this process is required; the rest has a built-in constant.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from pathlib import Path
+from typing import Annotated, Final, Literal, Self, TypeAlias
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from state.git import RefName
+from state.git_url import Transport, log_transport, transport
+from state.observed import BaselinePolicy, Mode
+from state.verdict import Level
+
+PATH_MAX_CHARS: Final = 1024
+
+
+def _absolute(path: Path) -> Path:
+    if not path.is_absolute() or ".." in path.parts or len(str(path)) > PATH_MAX_CHARS or not str(path).isprintable():
+        raise ValueError(f"expected an absolute path without .., at most {PATH_MAX_CHARS} printable characters")
+    return path
+
+
+def _inside(text: str) -> str:
+    parts = text.split("/")
+    if not text.isprintable() or "\\" in text or any(p in {"", ".", "..", ".git"} for p in parts) or len(text) > 255:
+        raise ValueError("expected a path inside the repository such as ameide/inventory.yaml")
+    return text
+
+
+def _branch(text: str) -> str:
+    if text.startswith("refs/"):
+        raise ValueError("expected a branch by its short name such as main, not a full ref")
+    RefName.branch(text)
+    return text
+
+
+def _ref(text: str) -> str:
+    return str(RefName(text))
+
+
+def _git_url(text: str) -> str:
+    transport(text)
+    return text
+
+
+def _log_url(text: str) -> str:
+    log_transport(text)
+    return text
+
+
+def _address(text: str) -> str:
+    split_address(text)
+    return text
+
+
+def split_address(text: str) -> tuple[str, int]:
+    """`127.0.0.1:8080` or `[::1]:8080` as host and port. Raises ValueError."""
+    host, _, port = text.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    bare = host[1:-1] if bracketed else host
+    try:
+        right_form = isinstance(ipaddress.ip_address(bare), ipaddress.IPv6Address) == bracketed
+    except ValueError:
+        right_form = False
+    if not right_form or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
+        raise ValueError("expected an IP address and a port such as 127.0.0.1:8080 or [::]:8080")
+    return bare, int(port)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a registry host (`name[:port]`) can only be this machine."""
+    bare = re.sub(r":[0-9]+$", "", host).strip("[]")
+    try:
+        return ipaddress.ip_address(bare).is_loopback
+    except ValueError:
+        return bare == "localhost"
+
+
+AbsolutePath: TypeAlias = Annotated[Path, AfterValidator(_absolute)]
+InsidePath: TypeAlias = Annotated[str, AfterValidator(_inside)]
+BranchName: TypeAlias = Annotated[str, AfterValidator(_branch)]
+FullRef: TypeAlias = Annotated[str, AfterValidator(_ref)]
+GitUrl: TypeAlias = Annotated[str, AfterValidator(_git_url)]
+LogUrl: TypeAlias = Annotated[str, AfterValidator(_log_url)]
+Address: TypeAlias = Annotated[str, AfterValidator(_address)]
+RegistryHost: TypeAlias = Annotated[
+    str, Field(max_length=255, pattern=r"^([a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:]+\])(:[0-9]{1,5})?$")
+]
+
+
+class Section(BaseModel):
+    """What all parts of the file share: unknown keys are errors, values never change, nothing is converted."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+
+
+class ListenSettings(Section):
+    """Where the HTTP host listens."""
+
+    private: Address | None = "127.0.0.1:8080"
+    """Address of health, readiness and metrics; null turns it off. In Kubernetes: 0.0.0.0:8080, since probes come from
+    outside the pod."""
+    public: Address | None = None
+    """Address that the outside may reach; null turns it off. Never serves what the private one serves."""
+
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        if self.private is not None and self.private == self.public and not self.private.endswith(":0"):
+            raise ValueError(f"private and public are the same address {self.private}; give each its own port")
+        return self
+
+
+class RegistrySettings(Section):
+    """One OCI registry host and how to talk to it."""
+
+    host: RegistryHost
+    """Host and port as image references name it, such as ghcr.io."""
+    credential_file: AbsolutePath | None = None
+    """File with the credential for this host. Exactly one of this and `anonymous` is set."""
+    anonymous: bool = False
+    """True to use no credential at all."""
+    plain_http: bool = False
+    """True for HTTP without TLS; only for a loopback host."""
+    ca_file: AbsolutePath | None = None
+    """PEM file with the only authorities that may vouch for this host; null for the built-in list."""
+    max_writes_per_s: int = Field(default=10, ge=1, le=1000)
+    """Manifest writes per second to this host, at most."""
+    settle_s: int = Field(default=60, ge=0, le=3600)
+    """Seconds that a read may lag behind our own write before the lag counts as a conflict."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.anonymous == (self.credential_file is not None):
+            raise ValueError("expected exactly one of credential_file and anonymous: true")
+        if self.plain_http and not is_loopback(self.host):
+            raise ValueError(f"plain_http is only for a loopback host, and {self.host} is not one; use TLS and ca_file")
+        if self.plain_http and self.ca_file is not None:
+            raise ValueError("ca_file has no meaning with plain_http: true; take one of them out")
+        return self
+
+
+class LocalForgeSettings(Section):
+    """A forge made of bare repositories on this machine."""
+
+    kind: Literal["local"]
+    """Kind of forge."""
+    path: AbsolutePath
+    """The bare code repository; its pull requests are refs in it."""
+
+
+ForgeSettings: TypeAlias = LocalForgeSettings
+"""Becomes a union discriminated by `kind` with the second forge."""
+
+
+class GitOpsSettings(Section):
+    """The GitOps repository, which says what is previewed."""
+
+    url: GitUrl
+    """Where it is: an absolute path, https://host/path, ssh://host/path or user@host:path."""
+    ref: FullRef
+    """The trusted ref, in full: only what is on it counts."""
+    inventory: InsidePath
+    """Path of the inventory file in it."""
+    credential_file: AbsolutePath | None = None
+    """File with the credential for `url`: a token or password, for ssh a private key; null where it needs none, as a
+    local path does."""
+    known_hosts_file: AbsolutePath | None = None
+    """File with the host keys that count, as `ssh-keyscan` writes it; required for ssh, null for everything else."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        reached_by = transport(self.url)
+        if reached_by is Transport.FILE and self.credential_file is not None:
+            raise ValueError("credential_file has no meaning for a local path; set it to null")
+        if reached_by is Transport.SSH and self.known_hosts_file is None:
+            raise ValueError("url is reached by ssh: set known_hosts_file to a file with the server's host keys")
+        if reached_by is not Transport.SSH and self.known_hosts_file is not None:
+            raise ValueError("known_hosts_file has a meaning only where url is reached by ssh; set it to null")
+        return self
+
+
+class AdmissionSettings(Section):
+    """Which pull requests count."""
+
+    base_branches: tuple[BranchName, ...] = Field(min_length=1, max_length=100)
+    """Short names of the branches whose pull requests are previewed."""
+    hold_label: str | None = Field(default=None, min_length=1, max_length=100)
+    """A pull request with this label is left alone; null for no such label."""
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        if twice := sorted({b for b in self.base_branches if self.base_branches.count(b) > 1}):
+            raise ValueError(f"base_branches names {', '.join(twice)} more than once")
+        return self
+
+
+class VerificationSettings(Section):
+    """How much proof counts. Written out on purpose: there is no default."""
+
+    baseline: Level
+    """Level for the digests that unchanged images are retagged from: provenance, signature or none."""
+    pull_request: Level
+    """Level for the images that CI builds for a head: provenance, signature or none."""
+
+
+class LogSettings(Section):
+    """The signed log of this repository."""
+
+    path: AbsolutePath
+    """The bare repository that holds the log; made if it does not exist. Several repositories may share it."""
+    key_file: AbsolutePath
+    """The OpenSSH private key that signs the log; mode 0600."""
+    writer: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
+    """Name of this writer in the log; two replicas need two names."""
+    remote: LogUrl | None = None
+    """Where the log is pushed to: https://host/path or an absolute path; null keeps it on this machine."""
+    remote_credential_file: AbsolutePath | None = None
+    """One line for the remote: a token, or user:password. Null where it needs none."""
+
+
+class RepositorySettings(Section):
+    """One code repository and all that belongs to it."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")
+    """Name for people, in log lines and metrics; the key is the forge's numeric id."""
+    forge: ForgeSettings
+    """Where its pull requests are."""
+    catalogue: InsidePath
+    """Path of the catalogue in the code repository, read at the base branch's commit."""
+    gitops: GitOpsSettings
+    """Where the previewed components are declared."""
+    admission: AdmissionSettings
+    """Which pull requests count."""
+    baseline: BaselinePolicy = BaselinePolicy.MAIN
+    """Which digest an unchanged image gets: `main` is what `:main` is now, `faithful` the newest main build from the
+    same inputs as the head's."""
+    verification: VerificationSettings
+    """How much proof counts."""
+    suspend: bool = False
+    """True to look but write nothing for this repository."""
+    max_heads: int = Field(default=1000, ge=1, le=10_000)
+    """Heads that are cared for at once; the rest is held, lowest pull request number first."""
+    max_writes_per_hour: int = Field(default=2000, ge=1, le=1_000_000)
+    """Tag writes per hour, at most."""
+    log: LogSettings
+    """Where what was done is recorded."""
+
+
+class Settings(Section):
+    """The one config file. Each value has this one source: no environment, no override chain."""
+
+    version: Literal[1]
+    """Version of this format."""
+    mode: Mode = Mode.OBSERVE
+    """How far the reconciler may go: `observe` writes nothing outside (the kill switch), `fill` writes missing tags,
+    `publish` also opens GitOps pull requests (not available yet)."""
+    state_dir: AbsolutePath
+    """Directory for mirrors and remembered log tips; it can be lost, but then the log's tip is not remembered."""
+    listen: ListenSettings = ListenSettings()
+    """Where the HTTP host listens."""
+    poll_interval_s: int = Field(default=30, ge=1, le=3600)
+    """Seconds between two looks at the world; events may only shorten the wait."""
+    request_timeout_s: int = Field(default=30, ge=1, le=600)
+    """Seconds after which an outside call without an answer is given up."""
+    workers: int = Field(default=16, ge=1, le=128)
+    """Outside calls side by side, at most."""
+    registries: tuple[RegistrySettings, ...] = Field(min_length=1, max_length=100)
+    """Every registry host that the catalogues name."""
+    repositories: tuple[RepositorySettings, ...] = Field(min_length=1, max_length=1000)
+    """The code repositories."""

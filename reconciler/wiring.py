@@ -1,0 +1,261 @@
+"""Settings → adapters → repositories: the one place that knows every adapter."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from reconciler.adapters.clock import SystemClock, SystemRandom
+from reconciler.adapters.executor import ThreadExecutor
+from reconciler.adapters.forge_local import LocalForge
+from reconciler.adapters.git_pygit2 import Mirror
+from reconciler.adapters.gitops_pygit2 import GitOpsRepository
+from reconciler.adapters.metrics_prometheus import PrometheusMetrics
+from reconciler.adapters.registry_credential import Credential
+from reconciler.adapters.registry_limits import Limits
+from reconciler.adapters.registry_oras import OrasRegistry
+from reconciler.adapters.registry_router import Registries
+from reconciler.adapters.signer_ssh import SshSigner
+from reconciler.adapters.status_local import LocalStatusReporter
+from reconciler.adapters.verifier_none import NoneVerifier
+from reconciler.events import Emitter
+from reconciler.observe import Look, Observer, Rules, Sources, Tick
+from reconciler.passes import Reporting, Repository
+from reconciler.settings import Loaded, RepositorySettings, Settings, to_policy
+from state.entry import Entry
+from state.errors import ConfigError, IntegrityError, Unavailable
+from state.git import CommitId
+from state.history import History
+from state.log import GitLog
+from state.log_branch import LogName, Role
+from state.log_read import LogReader, branches, key_in_force, open_repository
+
+ROLE: Final = Role.RECONCILER
+
+
+def rules(settings: Settings, repository: RepositorySettings) -> Rules:
+    """What a pass over this repository goes by."""
+    return Rules(
+        mode=settings.mode,
+        suspended=repository.suspend,
+        policy=to_policy(repository),
+        max_writes_per_hour=repository.max_writes_per_hour,
+        settle_s=max(r.settle_s for r in settings.registries),
+        poll_interval_s=settings.poll_interval_s,
+    )
+
+
+def repository_named(settings: Settings, name: str | None) -> RepositorySettings:
+    """The repository of that name, or the only one. Raises ConfigError naming what there is."""
+    known = ", ".join(r.name for r in settings.repositories)
+    if name is None:
+        if len(settings.repositories) == 1:
+            return settings.repositories[0]
+        raise ConfigError(f"there are several repositories; name one with --repo: {known}")
+    found = next((r for r in settings.repositories if r.name == name), None)
+    if found is None:
+        raise ConfigError(f"no repository {name!r} in the configuration; there are: {known}")
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What all repositories of one process share."""
+
+    settings: Settings
+    clock: SystemClock
+    random: SystemRandom
+    executor: ThreadExecutor
+    registries: Registries
+    metrics: PrometheusMetrics
+    emit: Emitter
+    stopping: threading.Event
+
+
+CALL_TIMEOUT_FACTOR: Final = 4
+"""One call with all its tries, or one fetch, may take so many times `request_timeout_s`."""
+
+
+@contextmanager
+def shared(
+    loaded: Loaded, emit: Emitter, metrics: PrometheusMetrics, stopping: threading.Event | None = None
+) -> Iterator[Shared]:
+    """The clients and threads that every repository uses. Once `stopping` is set, no call is tried again.
+
+    Raises ConfigError for a credential that cannot be used.
+    """
+    settings, clock, random = loaded.settings, SystemClock(), SystemRandom()
+    stop = stopping or threading.Event()
+
+    def sleep(seconds: float) -> None:
+        if stop.wait(seconds):
+            raise Unavailable("the process is stopping")
+
+    with ThreadExecutor(settings.workers) as executor:
+        clients = {}
+        for registry in settings.registries:
+            limits = Limits(
+                read_timeout_s=float(settings.request_timeout_s),
+                call_timeout_s=float(settings.request_timeout_s) * CALL_TIMEOUT_FACTOR,
+                connections=settings.workers,
+                writes_per_s=float(registry.max_writes_per_s),
+            )
+            clients[registry.host] = OrasRegistry(
+                registry.host,
+                plain_http=registry.plain_http,
+                credential=Credential(registry.credential_file, registry.host)
+                if registry.credential_file is not None
+                else None,
+                ca_file=registry.ca_file,
+                limits=limits,
+                clock=clock,
+                random=random,
+                metrics=metrics,
+                sleep=sleep,
+                pace=time.sleep,  # a batch that was begun is finished, at its pace
+            )
+        try:
+            yield Shared(settings, clock, random, executor, Registries(clients), metrics, emit, stop)
+        finally:
+            for client in clients.values():
+                client.close()
+
+
+@contextmanager
+def readers(common: Shared, repository: RepositorySettings, tick: Tick | None = None) -> Iterator[Sources]:
+    """Everything that reads, for one repository; nothing in it can write outside."""
+    settings = common.settings
+    forge = LocalForge(repository.forge.path)
+    identity = forge.repository()
+    mirror = Mirror(
+        settings.state_dir / "mirrors" / str(identity.id),
+        str(repository.forge.path),
+        catalogue_path=repository.catalogue,
+        timeout_s=float(settings.request_timeout_s) * CALL_TIMEOUT_FACTOR,
+    )
+    gitops = GitOpsRepository(
+        settings.state_dir / "mirrors" / f"{identity.id}-gitops",
+        repository.gitops.url,
+        ref=repository.gitops.ref,
+        inventory_path=repository.gitops.inventory,
+        credential_file=repository.gitops.credential_file,
+        known_hosts_file=repository.gitops.known_hosts_file,
+        timeout_s=float(settings.request_timeout_s) * CALL_TIMEOUT_FACTOR,
+    )
+    verifier = NoneVerifier(
+        baseline=repository.verification.baseline, pull_request=repository.verification.pull_request
+    )
+    sources = Sources(
+        forge=forge,
+        git=mirror,
+        gitops=gitops,
+        registry=common.registries,
+        verifier=verifier,
+        executor=common.executor,
+        clock=common.clock,
+        random=common.random,
+        stopping=common.stopping.is_set,
+    )
+    with mirror, gitops:
+        yield sources if tick is None else replace(sources, tick=tick)
+
+
+@contextmanager
+def writer(common: Shared, repository: RepositorySettings, tick: Tick | None = None) -> Iterator[Repository]:
+    """One repository ready for passes: its log active under a new epoch, its history read.
+
+    Raises Terminal if another process writes this log, LogRollback or IntegrityError if it cannot be stood on.
+    """
+    with readers(common, repository, tick) as sources, open_log(common, repository, sources) as log:
+        status = LocalStatusReporter(repository.forge.path)
+        reporting = Reporting(common.emit, common.metrics, status)
+        yield Repository(repository.name, sources, common.registries, log, reporting)
+
+
+def open_log(common: Shared, repository: RepositorySettings, sources: Sources) -> GitLog:
+    """The repository's log with its key, not active yet. Raises ConfigError if the key cannot be used."""
+    settings = repository.log
+    signer = SshSigner.from_file(settings.key_file)
+    return GitLog(
+        settings.path,
+        sources.forge.repository().id,
+        ROLE,
+        sign=signer.sign,
+        public_key=signer.public_key(),
+        writer=settings.writer,
+        now=common.clock.now,
+        tips_dir=common.settings.state_dir / "tips",
+        remote=settings.remote,
+        remote_credential_file=settings.remote_credential_file,
+    )
+
+
+def rehearse(loaded: Loaded, emit: Emitter, metrics: PrometheusMetrics) -> None:
+    """Open what a start with this configuration opens, up to the logs' locks, and close it again.
+
+    Raises what such a start would: ConfigError, Terminal or Transient.
+    """
+    with shared(loaded, emit, metrics) as common:
+        refuse_shared_logs(loaded.settings)
+        for repository in loaded.settings.repositories:
+            with readers(common, repository) as sources:
+                log = open_log(common, repository, sources)
+                reader = _log_reader(repository, sources)
+                if reader is not None and (key := key_in_force(reader)) != log.public_key:
+                    raise ConfigError(
+                        f"{repository.name}: the log's key in force is {key}, {repository.log.key_file} holds another; "
+                        "keep the old key file, or rotate the key with it"
+                    )
+
+
+def refuse_shared_logs(settings: Settings) -> None:
+    """Raise ConfigError if two repositories would write one log: the same forge id and the same log repository."""
+    seen: dict[tuple[Path, int], str] = {}
+    for repository in settings.repositories:
+        identity = LocalForge(repository.forge.path).repository()
+        other = seen.setdefault((repository.log.path, identity.id), repository.name)
+        if other != repository.name:
+            raise ConfigError(
+                f"{repository.name} and {other} have the same forge id {identity.id} and would write one log; "
+                "give the copy an id of its own (`git config ameide.repositoryid`), or drop one of them"
+            )
+
+
+class ReadOnlyLook(NamedTuple):
+    """One look without any writer: what a pass would see, and the log it stands on."""
+
+    look: Look
+    history: History
+    read: Callable[[CommitId], Entry]
+
+
+def look_only(common: Shared, repository: RepositorySettings, tick: Tick | None = None) -> ReadOnlyLook:
+    """Observe one repository with readers alone: no key is read, no lock taken, nothing appended.
+
+    A log that does not exist yet is an empty one.
+    """
+    history = History()
+    with readers(common, repository, tick) as sources:
+        log = _log_reader(repository, sources)
+        for logged in log.entries() if log is not None else ():
+            history.apply(logged.id, logged.entry)
+
+        def read(entry: CommitId) -> Entry:
+            if log is None:
+                raise IntegrityError(f"log entry {entry}: there is no log at {repository.log.path}")
+            return log.read(entry).entry
+
+        observer = Observer(sources, history, read)
+        return ReadOnlyLook(observer.look(rules(common.settings, repository), frozenset()), history, read)
+
+
+def _log_reader(repository: RepositorySettings, sources: Sources) -> LogReader | None:
+    name = LogName(sources.forge.repository().id, ROLE)
+    if not repository.log.path.exists() or name.ref not in branches(open_repository(repository.log.path)):
+        return None
+    return LogReader(repository.log.path, name.ref)
