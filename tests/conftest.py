@@ -6,7 +6,18 @@ import shutil
 
 import pytest
 
-pytest_plugins: list[str] = []
+pytest_plugins: list[str] = [
+    "tests.fixtures.log",
+    "tests.fixtures.log_remote",
+    "tests.fixtures.certificates",
+    "tests.fixtures.registry_stub",
+    "tests.fixtures.distribution",
+    "tests.fixtures.local_forge",
+    "tests.fixtures.embedded",
+    "tests.fixtures.git_repos",
+    "tests.fixtures.git_http",
+    "tests.fixtures.shop",
+]
 
 _PROGRAMS = {"distribution": ("docker-registry", "apt-get install docker-registry")}
 
@@ -18,6 +29,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="NAME,NAME",
         help=f"suites that must not be skipped: {', '.join(_PROGRAMS)}",
     )
+    parser.addoption("--bless", action="store_true", help="rewrite the golden files; review the difference")
 
 
 def pytest_configure(config: pytest.Config) -> None:

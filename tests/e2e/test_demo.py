@@ -1,0 +1,157 @@
+"""`ameide demo` as a person and as a script run it: a process of its own, from nothing to a verified log."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reconciler.demo.world import COMPONENTS, IMAGES
+from tests.fixtures.shop import command, eventually, serving, tree_bytes
+
+
+def environment(home: Path, **more: str) -> dict[str, str]:
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": str(home),
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_CONFIG_SYSTEM": os.devnull,
+        **more,
+    }
+
+
+def ameide(home: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*arguments),
+        env=environment(home, **more),
+        cwd=home,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+class Told:
+    """A demo that was told: what it printed, and where it lies."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.root = home / "my, demö #x"
+        self.ran = ameide(home, "demo", "--no-serve", "--json", "--dir", str(self.root))
+        assert self.ran.returncode == 0, self.ran.stderr
+        self.story: dict[str, Any] = json.loads(self.ran.stdout)
+
+    def rows(self, title: str, pr: int) -> dict[str | None, tuple[str, str]]:
+        matrix = next(p["matrix"] for p in self.story["passes"] if p["title"] == title)
+        return {c["component"]: (c["state"], c["reason"]) for c in matrix if c["pr"] == pr}
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
+    return Told(tmp_path_factory.mktemp("home"))
+
+
+RETAGGED = ("retagged", "inputs-unchanged")
+BUILT = ("built", "inputs-changed")
+WAITING = ("waiting", "awaits-build")
+
+
+def test_the_matrix_of_the_demo_has_a_right_row_for_every_pull_request_at_every_step(told: Told) -> None:
+    unchanged = dict.fromkeys(COMPONENTS, RETAGGED)
+    first, then, end = (p["title"] for p in told.story["passes"])
+    assert told.rows(first, 1) == told.rows(first, 5) == unchanged
+    assert told.rows(first, 2) == {**unchanged, "orders": BUILT, "orders-dispatcher": BUILT}
+    assert told.rows(first, 3) == {**unchanged, "billing": WAITING}
+    assert told.rows(first, 4) == {None: ("held", "fork-not-admitted")}
+    assert told.rows(then, 2) == {**unchanged, "orders": BUILT, "orders-dispatcher": BUILT, "web": WAITING}
+    assert told.rows(first, 6) == {**unchanged, "catalog": WAITING}
+    assert told.rows(then, 6) == told.rows(end, 6) == {}
+    assert told.rows(end, 1) == told.rows(end, 5) == unchanged
+    assert told.rows(end, 3) == {**unchanged, "billing": WAITING}
+    assert told.rows(end, 2) == {**unchanged, "orders": BUILT, "orders-dispatcher": BUILT, "web": BUILT}
+    assert [c for p in told.story["passes"][-1:] for c in p["matrix"]] == told.story["matrix"]
+
+
+def test_two_pull_requests_at_one_head_show_the_same_digests(told: Told) -> None:
+    matrix = told.story["passes"][0]["matrix"]
+    by_pr = {pr: {(c["head_sha"], c["component"], c["digest"]) for c in matrix if c["pr"] == pr} for pr in (1, 5)}
+    assert by_pr[1] == by_pr[5]
+    assert len(by_pr[1]) == len(COMPONENTS)
+
+
+def test_every_row_of_the_demo_is_in_the_registry_and_retags_are_the_bytes_of_main(told: Told) -> None:
+    with serving(told.root / "registry") as registry:
+        for cell in told.story["matrix"]:
+            if cell["state"] not in ("retagged", "built"):
+                continue
+            path = cell["image"].partition("/")[2]
+            accept = {"Accept": "application/vnd.oci.image.index.v1+json"}
+            tag = registry.call("GET", f"/v2/{path}/manifests/{cell['head_sha']}", headers=accept)
+            main = registry.call("GET", f"/v2/{path}/manifests/main", headers=accept)
+            assert tag.headers["Docker-Content-Digest"] == cell["digest"]
+            assert (tag.content == main.content) is (cell["state"] == "retagged")
+        for image in IMAGES:
+            tags = registry.call("GET", f"/v2/shop/{image}/tags/list").json()["tags"]
+            fork = next(c["head_sha"] for c in told.story["matrix"] if c["pr"] == 4)
+            assert fork not in tags
+
+
+def test_the_log_of_the_demo_verifies_from_outside(told: Told) -> None:
+    signers = str(told.root / "allowed_signers")
+    verified = ameide(told.home, "log", "verify", told.story["ledger"], "--allowed-signers", signers, "--json")
+    assert verified.returncode == 0, verified.stderr
+    assert json.loads(verified.stdout)["clean"]
+    assert told.story["log"]["clean"]
+
+
+def test_a_second_demo_into_the_same_directory_is_refused_and_loses_nothing(told: Told) -> None:
+    before = tree_bytes(told.root)
+    again = ameide(told.home, "demo", "--no-serve", "--json", "--dir", str(told.root))
+    assert (again.returncode, again.stdout) == (2, "")
+    assert f"{told.root}: is not empty; name a new directory with --dir" in again.stderr
+    assert tree_bytes(told.root) == before
+
+
+def test_a_variable_that_looks_like_a_setting_is_refused_by_name(tmp_path: Path) -> None:
+    ran = ameide(tmp_path, "demo", "--no-serve", "--dir", str(tmp_path / "demo"), AMEIDE_FOO="1")
+    assert ran.returncode == 2
+    assert "'AMEIDE_FOO' is set" in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert not (tmp_path / "demo").exists()
+
+
+def test_a_demo_that_goes_on_reconciling_ends_on_sigterm(tmp_path: Path) -> None:
+    root = tmp_path / "demo"
+    with subprocess.Popen(
+        command("demo", "--dir", str(root)),
+        env=environment(tmp_path),
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            events = root / "events.jsonl"
+            eventually("the demo serves", lambda: events.exists() and '"listening"' in events.read_text())
+            process.send_signal(signal.SIGTERM)
+            _, err = process.communicate(timeout=20)
+        finally:
+            process.kill()
+    assert (process.returncode, err) == (0, "")
+    assert '"stopped"' in events.read_text()
+    assert ameide(tmp_path, "log", "verify", str(root / "log.git")).returncode == 0
+
+
+@pytest.mark.parametrize("directory", ["taken", "/proc/demo"])
+def test_a_directory_that_cannot_be_made_is_one_line(tmp_path: Path, directory: str) -> None:
+    (tmp_path / "taken").write_text("mine")
+    ran = ameide(tmp_path, "demo", "--no-serve", "--dir", directory)
+    assert (ran.returncode, ran.stdout, ran.stderr.count("\n")) == (2, "", 1)
+    assert "cannot be made" in ran.stderr
+    assert (tmp_path / "taken").read_text() == "mine"

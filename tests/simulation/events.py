@@ -1,0 +1,266 @@
+"""What may happen in the world between two steps: people, CI, operators and time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+from state.git import CommitId
+from state.observed import Mode
+from tests.simulation.content import COMPONENTS, IMAGES, repository
+from tests.simulation.world import GHOST, HOLD, MAIN, RELEASE, REPOSITORY_ID, TOPIC, Pr, World
+
+MAX_OPEN = 6
+
+
+def happen(world: World) -> str:
+    """One event, drawn from the world's chance; says what it was."""
+    event = world.rng.choices(_EVENTS, _WEIGHTS)[0]
+    return f"{event.__name__.strip('_')} {event(world)}"
+
+
+def settle(world: World) -> None:
+    """The world comes to rest: nothing is hidden or lags any more, and the operators want everything filled."""
+    world.mode, world.suspended, world.max_writes_per_hour = Mode.FILL, False, 100_000
+    world.registry.hidden.clear()
+    world.registry.stale_until.clear()
+    for pr in world.prs.values():
+        pr.shown = None
+    for branch, tip in list(world.tips.items()):
+        commit = world.code.commits[tip]
+        if not commit.catalogue_valid:
+            world.move(branch, world.code.commit((tip,), commit.versions, commit.images))
+
+
+def _some(world: World, pool: list[Pr]) -> Pr | None:
+    return world.rng.choice(pool) if pool else None
+
+
+def _open(world: World) -> list[Pr]:
+    return list(world.open_prs())
+
+
+# --- people
+
+
+def _pr_opened(world: World) -> str:
+    rng = world.rng
+    if len(_open(world)) >= MAX_OPEN:
+        return "-"
+    base = rng.choices((MAIN, RELEASE, TOPIC), (10, 4, 1))[0]
+    fork = rng.choice((9001, None)) if rng.random() < 0.1 else REPOSITORY_ID
+    number = len(world.prs) + 1
+    start = rng.choice(world.tips_ever[base][-3:])
+    head = _changed_commit(world, (), start) if rng.random() < 0.05 else _changed_commit(world, (start,), start)
+    pr = world.prs[number] = Pr(number, head, base, fork)
+    world.pushed(pr, head)
+    pr.shown = None
+    return f"#{number} {head.short} onto {base.short}"
+
+
+def _changed_commit(world: World, parents: tuple[CommitId, ...], like: CommitId) -> CommitId:
+    commit = world.code.commits[like]
+    versions = dict(commit.versions)
+    for image in IMAGES:
+        if world.rng.random() < 0.3:
+            versions[image] = world.next_version()
+    return world.code.commit(parents, versions, commit.images)
+
+
+def _pr_pushed(world: World) -> str:
+    if (pr := _some(world, _open(world))) is None:
+        return "-"
+    world.pushed(pr, _changed_commit(world, (pr.head,), pr.head))
+    return f"#{pr.number} {pr.head.short}"
+
+
+def _pr_caught_up(world: World) -> str:
+    """The base branch is merged into the pull request's branch."""
+    if (pr := _some(world, _open(world))) is None:
+        return "-"
+    tip = world.tips[pr.base]
+    mine, theirs = world.code.commits[pr.head].versions, world.code.commits[tip].versions
+    versions = {i: max(mine.get(i, 0), theirs.get(i, 0)) for i in IMAGES}
+    world.pushed(pr, world.code.commit((pr.head, tip), versions, world.code.commits[tip].images))
+    return f"#{pr.number} {pr.head.short}"
+
+
+def _pr_pushed_back(world: World) -> str:
+    if (pr := _some(world, [p for p in _open(world) if len(set(p.heads)) > 1])) is None:
+        return "-"
+    world.pushed(pr, world.rng.choice([h for h in pr.heads if h != pr.head]))
+    return f"#{pr.number} {pr.head.short}"
+
+
+def _pr_closed(world: World) -> str:
+    if (pr := _some(world, _open(world))) is None:
+        return "-"
+    pr.open = False
+    return f"#{pr.number}"
+
+
+def _pr_reopened(world: World) -> str:
+    if (pr := _some(world, [p for p in world.prs.values() if not p.open])) is None or len(_open(world)) > MAX_OPEN:
+        return "-"
+    pr.open = True
+    return f"#{pr.number}"
+
+
+def _pr_merged(world: World) -> str:
+    pool = [p for p in _open(world) if p.base in (MAIN, RELEASE) and world.code.merge_bases(world.tips[p.base], p.head)]
+    if (pr := _some(world, pool)) is None:
+        return "-"
+    tip = world.tips[pr.base]
+    commit, head = world.code.commits[tip], world.code.commits[pr.head]
+    versions = {i: max(commit.versions.get(i, 0), head.versions.get(i, 0)) for i in IMAGES}
+    made = world.code.commit((tip, pr.head), versions, commit.images, catalogue_valid=commit.catalogue_valid)
+    world.move(pr.base, made)
+    pr.open = False
+    return f"#{pr.number} {made.short}"
+
+
+def _twin_opened(world: World) -> str:
+    """A second pull request at the same head, perhaps onto another base."""
+    if (pr := _some(world, _open(world))) is None or len(_open(world)) > MAX_OPEN:
+        return "-"
+    number = len(world.prs) + 1
+    base = world.rng.choice((MAIN, RELEASE))
+    twin = world.prs[number] = Pr(number, pr.head, base, pr.fork)
+    world.pushed(twin, pr.head)
+    twin.shown = None
+    return f"#{number} at {pr.head.short} onto {base.short}"
+
+
+def _label_toggled(world: World) -> str:
+    if (pr := _some(world, _open(world))) is None:
+        return "-"
+    pr.labels = () if pr.labels else (HOLD,)
+    return f"#{pr.number} {pr.labels}"
+
+
+def _base_moved(world: World) -> str:
+    rng = world.rng
+    branch = rng.choice((MAIN, MAIN, RELEASE))
+    tip = world.tips[branch]
+    commit = world.code.commits[tip]
+    versions = {i: world.next_version() if rng.random() < 0.4 else v for i, v in commit.versions.items()}
+    images = IMAGES if rng.random() < 0.3 else commit.images
+    made = world.code.commit((tip,), versions, images, catalogue_valid=rng.random() > 0.08)
+    world.move(branch, made)
+    return f"{branch.short} {made.short}"
+
+
+def _somebody_tagged(world: World) -> str:
+    """A tag of an open head is made by neither CI nor us, or by a CI that builds everything."""
+    rng = world.rng
+    heads = sorted(world.open_heads())
+    if not heads:
+        return "-"
+    head, image = rng.choice(heads), rng.choice(IMAGES)
+    at = repository(image)
+    if world.registry.now(at, head) is not None or world.is_watched((at, head)):
+        return "-"
+    main = world.registry.now(at, "main")
+    same = main is not None and rng.random() < 0.3
+    made = world.registry.manifests[at, main] if same and main else world.built(image, f"somebody {head}")
+    world.registry.put(at, head, made)
+    return f"{image}:{head.short}"
+
+
+# --- CI
+
+
+def _built(world: World) -> str:
+    if not world.builds:
+        return "-"
+    at = world.rng.randrange(len(world.builds))
+    made = world.builds[at]
+    if any(tag != "main" and world.is_watched((made.at, CommitId(tag))) for tag in made.tags):
+        return "-"
+    del world.builds[at]
+    for tag in made.tags:
+        # CI keeps to the rule as well: the tag of an open head is made once.
+        if tag == "main" or world.registry.now(made.at, tag) is None:
+            world.registry.put(made.at, tag, made.manifest)
+    return f"{made.at.path} {made.tags[-1][:12]}"
+
+
+# --- operators, credentials and time
+
+
+def _preview_toggled(world: World) -> str:
+    component = world.rng.choice((*COMPONENTS, GHOST))
+    if component in world.previewed:
+        world.previewed.remove(component)
+    else:
+        world.previewed.append(component)
+    return component
+
+
+def _mode_flipped(world: World) -> str:
+    world.mode = Mode.OBSERVE if world.mode is Mode.FILL else Mode.FILL
+    return world.mode.value
+
+
+def _suspend_flipped(world: World) -> str:
+    world.suspended = not world.suspended
+    return str(world.suspended)
+
+
+def _budget_changed(world: World) -> str:
+    world.max_writes_per_hour = world.rng.choice((0, 2, 5, 1000))
+    return str(world.max_writes_per_hour)
+
+
+def _visibility_flipped(world: World) -> str:
+    at = repository(world.rng.choice(IMAGES))
+    hidden = world.registry.hidden
+    if at not in hidden:
+        hidden.add(at)
+    elif not any(where == at for cells in world.watched.values() for where, _ in cells):
+        hidden.discard(at)
+    return f"{at.path} {at in hidden}"
+
+
+def _listing_caught_up(world: World) -> str:
+    for pr in world.prs.values():
+        pr.shown = None
+    return ""
+
+
+def _time_passed(world: World) -> str:
+    seconds = world.rng.choice((1, 5, 20, 45, 120, 900))
+    world.time.advance(seconds)
+    return f"{seconds} s"
+
+
+def _clock_set(world: World) -> str:
+    seconds = world.rng.choice((-4000, -90, -3, 3, 90, 4000))
+    world.time.wall += timedelta(seconds=seconds)
+    return f"{seconds} s"
+
+
+_TABLE: dict[Callable[[World], str], float] = {
+    _pr_opened: 8,
+    _pr_pushed: 4,
+    _pr_caught_up: 2,
+    _pr_pushed_back: 4,
+    _pr_closed: 3,
+    _pr_reopened: 4,
+    _pr_merged: 1.5,
+    _twin_opened: 3,
+    _label_toggled: 4,
+    _base_moved: 5,
+    _somebody_tagged: 5,
+    _built: 16,
+    _preview_toggled: 3,
+    _mode_flipped: 1.5,
+    _suspend_flipped: 1,
+    _budget_changed: 1,
+    _visibility_flipped: 3,
+    _listing_caught_up: 8,
+    _time_passed: 6,
+    _clock_set: 0.5,
+}
+_EVENTS = list(_TABLE)
+_WEIGHTS = list(_TABLE.values())

@@ -1,0 +1,71 @@
+"""Faults as data: what one seed's weather is, and which fault a call may meet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from random import Random
+from typing import Final
+
+
+class Fault(StrEnum):
+    """What may befall one call of a port."""
+
+    LOST = "no answer, nothing happened"
+    LATE = "no answer, but it happened"
+    LIMITED = "rate limited"
+    DENIED = "denied"
+    PARTIAL = "half of the listing"
+    GARBLED = "bytes of another digest"
+    CRASH_BEFORE = "crash before"
+    CRASH_AFTER = "crash after"
+
+
+class Crash(BaseException):
+    """The process dies here: nothing catches it, nothing is cleaned up."""
+
+
+READ: Final = (Fault.LOST, Fault.LOST, Fault.LOST, Fault.LIMITED, Fault.DENIED)
+LISTING: Final = (*READ, Fault.PARTIAL)
+BYTES: Final = (*READ, Fault.GARBLED)
+WRITE: Final = (Fault.LOST, Fault.LATE, Fault.LATE, Fault.LIMITED, Fault.DENIED)
+LOG: Final = (Fault.LOST,)
+
+
+@dataclass(frozen=True, slots=True)
+class Weather:
+    """How often what happens, per step, in one run."""
+
+    rounds: int
+    event: float
+    fault: float
+    write_fault: float
+    partial: float
+    """How likely a listing of the forge is not complete."""
+    crash: float
+    takeover: float
+    stale: float
+    """How likely a write is shown late."""
+
+    @classmethod
+    def drawn(cls, rng: Random) -> Weather:
+        return cls(
+            rounds=rng.randint(8, 20),
+            event=rng.choice((0.02, 0.06, 0.15)),
+            fault=rng.choice((0.0, 0.01, 0.04, 0.1)),
+            write_fault=rng.choice((0.0, 0.1, 0.3)),
+            partial=rng.choice((0.0, 0.1, 0.3)),
+            crash=rng.choice((0.0, 0.003, 0.015)),
+            takeover=rng.choice((0.0, 0.0, 0.004, 0.02)),
+            stale=rng.choice((0.0, 0.2, 0.7)),
+        )
+
+    def strikes(self, rng: Random, possible: tuple[Fault, ...]) -> Fault | None:
+        """The fault of one call, if any."""
+        if rng.random() < self.crash:
+            return rng.choice((Fault.CRASH_BEFORE, Fault.CRASH_AFTER))
+        if Fault.PARTIAL in possible and rng.random() < self.partial:
+            return Fault.PARTIAL
+        if rng.random() < (self.write_fault if Fault.LATE in possible else self.fault):
+            return rng.choice(possible)
+        return None

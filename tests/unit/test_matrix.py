@@ -1,0 +1,224 @@
+"""The matrix shows every cell of the plan, and nothing else."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+from hypothesis import example, given, settings
+
+from reconciler.admission import admit
+from reconciler.heads import Examiner
+from reconciler.matrix import Cell, State, heads_of, matrix, summary
+from reconciler.planner import plan
+from state.decision import RetagFrom, Unresolved
+from state.hold import Reason
+from state.observed import Absent, BaselinePolicy, Catalogue, How, Inventory, Mode, Recorded, Snapshot, Unknown
+from state.plan import Adopt, Retag
+from tests.unit.strategies import (
+    BASELINES,
+    BILLING,
+    COMPONENTS,
+    FORK,
+    HEADS,
+    MAIN,
+    ORDERS,
+    RELEASE,
+    REPOSITORIES,
+    TIPS,
+    change_record,
+    decision,
+    inventory,
+    pull_request,
+    snapshot,
+    snapshots,
+)
+
+A, B = HEADS
+many = settings(max_examples=200, deadline=None)
+ONLY_HELD_BY_LIMITS = {Reason.OBSERVE_MODE, Reason.BACKING_OFF, Reason.WRITE_BUDGET_SPENT}
+ONE_BASE_UNREAD = snapshot(
+    pull_request(1, A),
+    pull_request(2, A, base=RELEASE),
+    bases={**TIPS, RELEASE: Unknown("-")},
+    decisions={A: decision(A, {ORDERS: RetagFrom(BASELINES[0])})},
+)
+
+
+@many
+@given(snapshots())
+@example(ONE_BASE_UNREAD)
+def test_every_open_pull_request_has_one_row_of_its_own_or_one_per_previewed_component(seen: Snapshot) -> None:
+    cells = matrix(seen)
+    assert max(Counter((c.pr, c.component, c.image) for c in cells).values(), default=1) == 1
+    examiner = Examiner(seen)
+    admitted = {n for head in admit(seen).heads if examiner.examine(head).held is None for n in head.numbers}
+    for pr in seen.listing.pull_requests:
+        rows = [c for c in cells if c.pr == pr.number]
+        assert {c.head for c in rows} <= {pr.head}
+        if pr.number not in admitted:
+            assert [(c.component, c.image, c.state) for c in rows] == [(None, None, State.HELD)]
+            continue
+        tip = seen.bases[pr.base]
+        declared = None if isinstance(tip, Unknown) else seen.catalogues[tip]
+        if isinstance(declared, Catalogue) and isinstance(seen.inventory, Inventory):
+            assert sorted(c.component or "" for c in rows) == sorted(seen.inventory.previewed)
+            known = {c: declared.images[i].repository for c, i in declared.components.items()}
+            assert all(c.image == known.get(c.component or "") for c in rows)
+
+
+@many
+@given(snapshots())
+@example(ONE_BASE_UNREAD)
+def test_the_state_of_every_cell_agrees_with_the_plan(seen: Snapshot) -> None:
+    made = plan(seen)
+    writes = {(a.repository, a.head) for a in made.actions if isinstance(a, Retag)}
+    adopts = {(a.repository, a.head): a for a in made.actions if isinstance(a, Adopt)}
+    holds = {(h.repository, h.head): h.reason for h in made.holds if h.repository is not None}
+    for cell in matrix(seen):
+        if cell.image is None:
+            reasons = {h.reason.value for h in made.holds if h.head == cell.head and cell.pr in h.pull_requests}
+            assert cell.state is State.HELD
+            assert cell.reason in reasons
+            continue
+        key = (cell.image, cell.head)
+        held = holds.get(key)
+        match cell.state:
+            case State.PLANNED:
+                assert key in writes or held in ONLY_HELD_BY_LIMITS
+            case State.RETAGGED | State.BUILT:
+                assert held is None
+                done = adopts.get(key) or seen.recorded.get(key)
+                if done is None:
+                    assert seen.mode is Mode.OBSERVE
+                else:
+                    assert (cell.digest, cell.proven) == (done.digest, done.proven)
+                    assert (cell.state is State.RETAGGED) == (done.how is How.RETAGGED)
+            case State.WAITING:
+                assert held in {Reason.AWAITS_BUILD, Reason.TAG_UNKNOWN}
+                assert cell.reason == held.value
+            case State.HELD:
+                assert held is not None
+                assert held not in ONLY_HELD_BY_LIMITS
+                assert cell.reason == held.value
+
+
+@many
+@given(snapshots())
+def test_every_write_adoption_and_hold_of_the_plan_is_in_the_matrix(seen: Snapshot) -> None:
+    shown = {(c.image, c.head) for c in matrix(seen)}
+    made = plan(seen)
+    assert {(a.repository, a.head) for a in made.actions if isinstance(a, Retag | Adopt)} <= shown | unshown(seen)
+    assert {(h.repository, h.head) for h in made.holds} <= shown | unshown(seen)
+
+
+def unshown(seen: Snapshot) -> set[tuple[object, object]]:
+    """Images of a decided head that no base of it declares any more: no component is left to show them under."""
+    readable = [c for c in seen.catalogues.values() if isinstance(c, Catalogue)]
+    if len(readable) == 0 or isinstance(seen.inventory, Unknown):
+        return set()
+    return {(r, h) for h, d in seen.decisions.items() for r in d.images}
+
+
+@many
+@given(snapshots())
+def test_heads_of_gives_each_head_once_with_the_rows_of_one_pull_request(seen: Snapshot) -> None:
+    cells = matrix(seen)
+    given_heads = list(heads_of(cells))
+    assert sorted(h for h, _ in given_heads) == sorted({c.head for c in cells})
+    for head, rows in given_heads:
+        assert {c.pr for c in rows} == {min(c.pr for c in cells if c.head == head)}
+
+
+# --- by example
+
+
+def states(seen: Snapshot) -> dict[str | None, str]:
+    return {c.component: f"{c.state.value} {c.reason}" for c in matrix(seen)}
+
+
+def test_components_that_share_an_image_have_a_row_each() -> None:
+    cells = matrix(snapshot(pull_request(1, A)))
+    assert [(c.component, c.image) for c in cells] == [
+        ("billing", BILLING),
+        ("orders", ORDERS),
+        ("orders-worker", ORDERS),
+    ]
+    assert {c.state for c in cells} == {State.PLANNED}
+    assert {c.digest for c in cells} == {BASELINES[0]}
+
+
+def test_a_build_is_waited_for_also_while_its_tag_cannot_be_read() -> None:
+    changes = {(TIPS[MAIN], A): change_record(TIPS[MAIN], A, {ORDERS: True, BILLING: False})}
+    tags = {(ORDERS, A): Unknown("-"), (BILLING, A): Unknown("-")}
+    seen = snapshot(pull_request(1, A), changes=changes, tags=tags)
+    assert states(seen) == {
+        "billing": "held tag-unknown",
+        "orders": "waiting tag-unknown",
+        "orders-worker": "waiting tag-unknown",
+    }
+
+
+def test_a_component_that_the_catalogue_does_not_know_is_shown() -> None:
+    seen = snapshot(pull_request(1, A), inventory=inventory([*COMPONENTS, "zebra"]))
+    assert states(seen)["zebra"] == "held component-unknown"
+
+
+def test_a_decided_head_shows_its_images_while_the_inventory_cannot_be_read() -> None:
+    pinned = decision(A, {BILLING: Unresolved(Reason.BASELINE_UNKNOWN), ORDERS: RetagFrom(BASELINES[0])})
+    recorded = {(ORDERS, A): Recorded(BASELINES[0], How.RETAGGED, proven=True)}
+    seen = snapshot(pull_request(1, A), decisions={A: pinned}, recorded=recorded, inventory=Unknown("-"))
+    assert states(seen) == {
+        "acme/billing": "held inventory-unknown",
+        "acme/orders": "retagged inputs-unchanged",
+    }
+
+
+def test_a_base_that_previews_nothing_shows_nothing_of_another_base() -> None:
+    bare = Catalogue(TIPS[RELEASE], {}, {})
+    changes = {
+        (TIPS[MAIN], A): change_record(TIPS[MAIN], A, dict.fromkeys(REPOSITORIES, False)),
+        (TIPS[RELEASE], A): change_record(TIPS[RELEASE], A, {}),
+    }
+    seen = snapshot(pull_request(1, A), pull_request(2, A, base=RELEASE), changes=changes)
+    cells = matrix(replace(seen, catalogues={**seen.catalogues, TIPS[RELEASE]: bare}))
+    assert {c.component for c in cells if c.pr == 1} == set(COMPONENTS)
+    assert {(c.component, c.reason) for c in cells if c.pr == 2} == {(c, "component-unknown") for c in COMPONENTS}
+
+
+def drifting(policy: BaselinePolicy) -> set[str | None]:
+    seen = snapshot(pull_request(1, A))
+    record = change_record(TIPS[MAIN], A, dict.fromkeys(REPOSITORIES, False), moved=[ORDERS])
+    older = seen.main[ORDERS]._replace(digest=BASELINES[1])  # type: ignore[union-attr]
+    seen = replace(
+        seen,
+        policy=replace(seen.policy, baseline=policy),
+        changes={(TIPS[MAIN], A): record},
+        faithful={(r, A): older for r in REPOSITORIES},
+    )
+    return {c.component for c in matrix(seen) if c.drift}
+
+
+def test_drift_is_shown_where_main_moved_on_and_the_tag_follows_main() -> None:
+    assert drifting(BaselinePolicy.MAIN) == {"orders", "orders-worker"}
+    assert drifting(BaselinePolicy.FAITHFUL) == set()
+
+
+def test_the_summary_counts_names_what_ci_owes_and_why_the_rest_is_held() -> None:
+    row = Cell(1, A, "a", ORDERS, State.RETAGGED, None, "inputs-unchanged", proven=True)
+    waiting = [row._replace(component=f"c{n}", state=State.WAITING, reason="awaits-build") for n in range(7)]
+    held = row._replace(component="z", state=State.HELD, reason="tag-unknown")
+    assert summary((row,)) == "1 of 1 ready"
+    assert summary((row, waiting[0])) == "1 of 2 ready · waiting for CI: c0"
+    assert summary((row, *waiting, held)) == "1 of 9 ready · waiting for CI: c0, c1, c2, c3, c4 … · held: tag-unknown"
+    assert summary((held._replace(component=None, reason="hold-label"),)) == "nothing is previewed · held: hold-label"
+
+
+def test_a_held_pull_request_is_one_row() -> None:
+    seen = snapshot(
+        pull_request(1, A, head_repository_id=FORK), pull_request(2, B, labels=("hold",)), tags={(ORDERS, A): Absent()}
+    )
+    assert [(c.pr, c.component, c.reason) for c in matrix(seen)] == [
+        (1, None, "fork-not-admitted"),
+        (2, None, "hold-label"),
+    ]
