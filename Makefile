@@ -1,0 +1,47 @@
+# Every target sets up what it needs: Python 3.11 or newer with venv, and git. What is missing is said with the remedy.
+SHELL := /bin/sh
+.DELETE_ON_ERROR:
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# Suites that must not be skipped, e.g. REQUIRE=distribution (CI sets it).
+REQUIRE ?=
+WORKERS ?= 2
+
+.PHONY: demo test check bench soak format lock clean help
+
+help: ## What there is
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile
+
+demo: $(STAMP) ## Run the main job on this machine, on real parts
+	@$(BIN)/ameide demo $(DEMO)
+
+test: $(STAMP) ## All tests that need no Go (about three minutes on two cores)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -q --require-suites "$(REQUIRE)"
+
+check: $(STAMP) ## Lint, format, types and import contracts
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: $(STAMP) ## Every figure of the README, as ratios in one run
+	@$(BIN)/python -m bench
+
+soak: $(STAMP) ## Longer runs: many more simulation seeds
+	@$(BIN)/python -m tests.simulation --seeds 20000
+
+format: $(STAMP) ## Rewrite the sources in the project's format
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+lock: ## Resolve the dependencies anew (needs uv)
+	uv pip compile --universal --generate-hashes --no-header --group dev pyproject.toml -o requirements.lock
+
+clean:
+	rm -rf $(VENV) demo build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+
+$(STAMP): requirements.lock pyproject.toml tools/setup.sh
+	@sh tools/setup.sh $(VENV)
+	@touch $(STAMP)
