@@ -40,35 +40,32 @@ def run(bench: Bench) -> list[Row]:
     records = _compare(repository, main, heads, catalogue)
     pairs = _pairs(records, catalogue)
 
-    def in_process() -> float:
-        return seconds(lambda: _compare(repository, main, heads, catalogue))
-
-    def steady() -> float:
-        comparer = Comparer(pygit2.Repository(str(repository)))
-        for record in records:
-            for tip in (*record.merge_bases, main):  # as they came, each was the base of some comparison
-                comparer.changes(tip, tip, catalogue)
-        return seconds(lambda: [comparer.changes(main, head, catalogue) for head in heads])
-
-    def through_worker() -> float:
+    def worker(tips: Sequence[CommitId]) -> float:
         with Mirror(folder / "code", str(repository), timeout_s=_TIMEOUT_S) as mirror:
             mirror.changes(main, main, catalogue)  # starts the worker, as the first head of the daemon's life does
+            for tip in tips:
+                mirror.changes(tip, tip, catalogue)
             return seconds(lambda: [mirror.changes(main, head, catalogue) for head in heads])
 
     def by_git() -> float:
         return seconds(lambda: git(repository, "cat-file", "--batch-check=%(objectname)", given=pairs))
 
+    tips = sorted({tip for record in records for tip in record.merge_bases})  # each was main once, and compared with
     name = "git cat-file --batch-check, one process"
     rows = []
-    for figure, how, ours in (
-        ("changes.read", "in process, nothing remembered", in_process),
-        ("changes.steady", "in process, main's tips seen before", steady),
-        ("changes.worker", "through the worker", through_worker),
+    for figure, how, ours, target in (
+        ("changes.daemon", "by the daemon's worker, which knows main's trees", lambda: worker(tips), _FASTER),
+        ("changes.started", "by a worker that has just started", lambda: worker(()), None),
+        ("changes.process", "in one process, nothing known", lambda: _alone(repository, main, heads, catalogue), None),
     ):
         found = versus(figure, bench.rounds, ours, {name: by_git})[name]
         each, peer = 1000 * found.ours / HEADS, 1000 * found.peer / HEADS
-        rows.append(Row(figure, f"{IMAGES} images of one head, {how}", each, peer, "ms", found.ratio, _FASTER, name))
+        rows.append(Row(figure, f"{IMAGES} images of one head, {how}", each, peer, "ms", found.ratio, target, name))
     return rows
+
+
+def _alone(path: Path, main: CommitId, heads: Sequence[CommitId], catalogue: Catalogue) -> float:
+    return seconds(lambda: _compare(path, main, heads, catalogue))
 
 
 def _compare(path: Path, main: CommitId, heads: Sequence[CommitId], catalogue: Catalogue) -> list[ChangeRecord]:

@@ -219,18 +219,21 @@ class Observer:
         compared = [r for (_, commit), r in seen.changes.items() if commit == head.commit]
         pinned = seen.decisions.get(head.commit)
         records = [*(r for r in compared if isinstance(r, ChangeRecord)), *(pinned.changes if pinned else ())]
-        found = [(r, i) for r in records for i in r.images if i.repository == repository]
+        found = [
+            (r, i.fingerprint)
+            for r in records
+            for i in r.images
+            if i.repository == repository and i.fingerprint is not None
+        ]
         if not found:
             return Unknown("the head was not compared for this image")
-        record, change = found[0]
+        record, wanted = found[0]
         # A pinned comparison may be of a tip that is none any more; its catalogue is still a fact.
         catalogue = seen.catalogues.get(record.catalogue_commit)
         if not isinstance(catalogue, Catalogue):
             catalogue = git.catalogue(record.catalogue_commit)
         image = next(i for i in catalogue.images.values() if i.repository == repository)
-        commits = git.faithful_commits(
-            image, record.base, record.merge_bases[0], change.fingerprint, rules.faithful_limit
-        )
+        commits = git.faithful_commits(image, record.base, record.merge_bases[0], wanted, rules.faithful_limit)
         main = look.snapshot.main.get(repository)
         refused: BaselineState = Absent()
         for commit in commits:

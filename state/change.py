@@ -24,21 +24,22 @@ class ImageChange(NamedTuple):
     """One image: changed or not, why, and the fingerprints of its inputs.
 
     `inputs` names the *declared* inputs that differ, as the trusted catalogue spells them; file names from the
-    pull request are not recorded. `fingerprint` is of the head, `base_fingerprint` of the catalogue commit: where
-    they differ although the image is unchanged, main has moved on since the branch point.
+    pull request are not recorded. `fingerprint` is of the head, and None where the image is changed: its build says
+    what it was made of. `base_fingerprint` is of the base commit: where the two differ although the image is
+    unchanged, main has moved on since the branch point.
     """
 
     repository: Repository
     changed: bool
     why: Why
     inputs: tuple[str, ...]
-    fingerprint: Digest
+    fingerprint: Digest | None
     base_fingerprint: Digest
 
     @property
     def baseline_moved(self) -> bool:
-        """Whether the base branch holds other inputs than the head (the `:main` image may be newer)."""
-        return self.fingerprint != self.base_fingerprint
+        """Whether the base branch holds other inputs than an unchanged head (the `:main` image may be newer)."""
+        return self.fingerprint is not None and self.fingerprint != self.base_fingerprint
 
 
 class ChangeRecord(NamedTuple):
@@ -87,11 +88,12 @@ class ChangeRecord(NamedTuple):
 
 def _image_from_json(value: Mapping[str, Json]) -> ImageChange:
     read = reading(value, "image change")
+    fingerprint = read.text_or_none("fingerprint")
     return ImageChange(
         repository=Repository(read.text("repository")),
         changed=read.flag("changed"),
         why=read.one_of("why", Why),
         inputs=tuple(read.texts("inputs")),
-        fingerprint=Digest(read.text("fingerprint")),
+        fingerprint=None if fingerprint is None else Digest(fingerprint),
         base_fingerprint=Digest(read.text("base_fingerprint")),
     )

@@ -32,7 +32,7 @@ class Inputs:
 
     def __init__(self, declared: Iterable[str]) -> None:
         self.paths = tuple(sorted(set(declared)))
-        self.position = {path: n for n, path in enumerate(self.paths)}
+        self._position = {path: n for n, path in enumerate(self.paths)}
         self._top = _Node(())
         for path in self.paths:
             node = self._top
@@ -47,22 +47,32 @@ class Inputs:
         found = self._top.plain(trees, root)
         return tuple([found[n] for n in self._order])
 
-    def blocks(self, trees: Trees, root: bytes) -> tuple[bytes, ...]:
-        """One for each of `paths`, in their order, links followed. Raises MissingObjects."""
-        return self.followed(trees, root, self.plain(trees, root))
+    def blocks(self, trees: Trees, root: bytes, paths: Iterable[str]) -> dict[str, bytes]:
+        """path → block for each of `paths`, links followed. Raises MissingObjects."""
+        plain = self.plain(trees, root)
+        return {path: self._followed(trees, root, path, plain[self._position[path]]) for path in paths}
 
-    def followed(self, trees: Trees, root: bytes, plain: tuple[Plain, ...]) -> tuple[bytes, ...]:
-        """The blocks that `plain` of the same tree stands for, links followed. Raises MissingObjects."""
-        linkless = trees.linkless
-        return tuple([
-            found.block
-            if found.block is not None and found.tree in linkless
-            else self.block(trees, root, path, found)
-            for path, found in zip(self.paths, plain, strict=True)
-        ])  # fmt: skip
+    def differing(self, trees: Trees, old: bytes, new: bytes) -> set[str]:
+        """The inputs whose blocks at two top trees differ, links followed. Raises MissingObjects.
 
-    def block(self, trees: Trees, root: bytes, path: str, found: Plain) -> bytes:
-        """One block, links followed. Raises MissingObjects."""
+        Two plain blocks that differ are enough to tell, whatever is below; two that are equal are so until a link
+        below leads elsewhere.
+        """
+        found: set[str] = set()
+        if old == new:
+            return found
+        for path, before, after in zip(self.paths, self.plain(trees, old), self.plain(trees, new), strict=True):
+            if before.block is not None and after.block is not None:
+                if before.block != after.block:
+                    found.add(path)
+                    continue
+                if not (after.tree and trees.has_links(after.tree)):
+                    continue
+            if self._followed(trees, old, path, before) != self._followed(trees, new, path, after):
+                found.add(path)
+        return found
+
+    def _followed(self, trees: Trees, root: bytes, path: str, found: Plain) -> bytes:
         if found.block is not None and not (found.tree and trees.has_links(found.tree)):
             return found.block
         return block(path, trees.closure(root, parts(path)))

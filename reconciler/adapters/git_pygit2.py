@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from functools import partial
 from pathlib import Path
-from typing import Final, Generic, Self, TypeVar
+from typing import Final, Self
 
 from reconciler.adapters.git_files import read_catalogue
 from reconciler.adapters.git_mirror import BareMirror
 from reconciler.adapters.git_remote import DEFAULT_USERNAME, remote
 from reconciler.adapters.git_worker import Worker
+from reconciler.adapters.recent import Recent
 from reconciler.catalogue import DEFAULT_PATH
 from state.change import ChangeRecord
 from state.git import CommitId, RefName
@@ -20,9 +19,6 @@ from state.oci import Digest
 
 _RECORDS_KEPT: Final = 2048
 _CATALOGUES_KEPT: Final = 64
-
-K = TypeVar("K")
-V = TypeVar("V")
 
 
 class Mirror:
@@ -53,8 +49,8 @@ class Mirror:
         self._catalogue_path = catalogue_path
         self._mirror = BareMirror(path, source, timeout_s=timeout_s)
         self._worker = Worker(path, timeout_s=timeout_s)
-        self._records: _Recent[tuple[CommitId, CommitId, CommitId], ChangeRecord] = _Recent(_RECORDS_KEPT)
-        self._catalogues: _Recent[CommitId, Catalogue] = _Recent(_CATALOGUES_KEPT)
+        self._records: Recent[tuple[CommitId, CommitId, CommitId], ChangeRecord] = Recent(_RECORDS_KEPT)
+        self._catalogues: Recent[CommitId, Catalogue] = Recent(_CATALOGUES_KEPT)
 
     def close(self) -> None:
         """End the worker and let go of the mirror."""
@@ -100,25 +96,3 @@ class Mirror:
 
     def retain(self, commits: frozenset[CommitId]) -> None:
         self._mirror.drop(self._mirror.kept() - commits)
-
-
-class _Recent(Generic[K, V]):
-    """The most recently used answers, for several threads."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._lock = threading.Lock()
-        self._kept: OrderedDict[K, V] = OrderedDict()
-
-    def get(self, key: K) -> V | None:
-        with self._lock:
-            found = self._kept.get(key)
-            if found is not None:
-                self._kept.move_to_end(key)
-            return found
-
-    def put(self, key: K, value: V) -> None:
-        with self._lock:
-            self._kept[key] = value
-            if len(self._kept) > self._size:
-                self._kept.popitem(last=False)

@@ -12,7 +12,7 @@ what it leads to. A submodule counts by its commit id, an LFS file by its pointe
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Final, NamedTuple, TypeAlias
 
 import pygit2
@@ -29,7 +29,8 @@ _SUBTREES: Final = re.compile(
 )
 """Of a well-formed tree: the id of each subtree, and an empty one for each run of other entries, so none is skipped."""
 _COMMIT_TREE: Final = re.compile(rb"tree ([0-9a-f]{40})\n")
-_TREE_OBJECT: Final = ObjectType.TREE
+_TREE: Final = ObjectType.TREE
+_Oid: Final = pygit2.Oid
 TREE: Final = b"040000"
 LINK: Final = b"120000"
 SUBMODULE: Final = b"160000"
@@ -72,7 +73,7 @@ class Trees:
     def __init__(self, repository: pygit2.Repository) -> None:
         self._odb = repository.odb
         self._known: dict[bytes, dict[bytes, tuple[bytes, bytes]]] = {}
-        self.linkless: set[bytes] = set()
+        self._linkless = set[bytes]()
         self._linked: set[bytes] = set()
         self._count = 0
         self._roots: dict[CommitId, bytes] = {}
@@ -108,10 +109,7 @@ class Trees:
         return known
 
     def _raw(self, tree: bytes) -> bytes:
-        kind, raw = self._read(pygit2.Oid(raw=tree))
-        if kind != _TREE_OBJECT or not _WELL_FORMED.fullmatch(raw):
-            raise IntegrityError(f"{tree.hex()}: expected a well-formed tree, got another object")
-        return raw
+        return _well_formed(tree, *self._read(_Oid(raw=tree)))
 
     def blob(self, id_: bytes, max_bytes: int, what: str) -> bytes:
         """The bytes of a blob, named `what` in errors. Raises MissingObjects, or Terminal beyond `max_bytes`."""
@@ -161,27 +159,41 @@ class Trees:
         found = self.find(root, path)
         return found is not None or _Walk(self, root).reaches(path)
 
-    def has_links(self, tree: bytes, depth: int = 0) -> bool:
+    def has_links(self, tree: bytes) -> bool:
         """Whether there is a symbolic link anywhere below. What is found is kept, the trees are not."""
-        if tree in self.linkless:
+        if tree in self._linkless:
             return False
         if tree in self._linked:
             return True
-        if depth > _DEPTH_MAX:
-            raise Terminal(f"tree {tree.hex()}: directories are nested more than {_DEPTH_MAX} deep")
-        raw = self._raw(tree)
-        # Most trees have neither, which a search of the bytes shows at once; where it finds one, they are parsed.
-        found = b"120000 " in raw and any(mode == LINK for mode, _, _ in _TREE_ENTRY.findall(raw))
-        if not found and b"40000 " in raw:
-            for id_ in _SUBTREES.findall(raw):
-                if id_ and id_ not in self.linkless and self.has_links(id_, depth + 1):
-                    found = True
-                    break
-        known = self._linked if found else self.linkless
-        if len(known) >= _KNOWN_MAX:
-            known.clear()
-        known.add(tree)
-        return found
+        passed: list[bytes] = []
+        level = [tree]
+        for _ in range(_DEPTH_MAX):
+            passed += level
+            below: list[bytes] = []
+            for id_ in level:
+                kind, raw = self._read(_Oid(raw=id_))
+                # Most trees have neither, which a search of the bytes shows; where it does not, they are parsed.
+                if kind is _TREE and b"40000 " not in raw and b"120000 " not in raw:
+                    continue
+                _well_formed(id_, kind, raw)
+                if b"120000 " in raw and any(mode == LINK for mode, _, _ in _TREE_ENTRY.findall(raw)):
+                    return self._has_link(tree)
+                below += [found for found in _SUBTREES.findall(raw) if found and found not in self._linkless]
+            if not self._linked.isdisjoint(below):
+                return self._has_link(tree)
+            if not below:
+                _keep(self._linkless, passed)
+                return False
+            level = below
+        raise Terminal(f"tree {tree.hex()}: directories are nested more than {_DEPTH_MAX} deep")
+
+    def _has_link(self, tree: bytes) -> bool:
+        """Keep that there is a link below, and which trees there have none, so that they are not read again."""
+        _keep(self._linked, (tree,))
+        for id_ in _SUBTREES.findall(self._raw(tree)):
+            if id_:
+                self.has_links(id_)
+        return True
 
     def links(self, tree: bytes, at: Parts) -> Iterator[tuple[Parts, bytes]]:
         """(path, raw id) of every link below `tree`, which is at `at`."""
@@ -190,7 +202,7 @@ class Trees:
         for name, (mode, id_) in self.children(tree).items():
             if mode == LINK:
                 yield (*at, name), id_
-            elif mode == TREE and self.has_links(id_, len(at)):
+            elif mode == TREE and self.has_links(id_):
                 yield from self.links(id_, (*at, name))
 
 
@@ -275,6 +287,18 @@ class _Walk:
         except MissingObjects as missing:
             self._missing |= missing.ids
             return None
+
+
+def _well_formed(tree: bytes, kind: int, raw: bytes) -> bytes:
+    if kind != ObjectType.TREE or not _WELL_FORMED.fullmatch(raw):
+        raise IntegrityError(f"{tree.hex()}: expected a well-formed tree, got another object")
+    return raw
+
+
+def _keep(known: set[bytes], found: Collection[bytes]) -> None:
+    if len(known) + len(found) > _KNOWN_MAX:
+        known.clear()
+    known.update(found)
 
 
 def parts(path: str) -> Parts:

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Final
@@ -25,9 +25,11 @@ import pygit2
 from pygit2.enums import RepositoryOpenFlag
 
 from reconciler.adapters.git_changes import Comparer
+from reconciler.adapters.git_difference import AtBase, Difference, Images, difference_from_json, difference_to_json
 from reconciler.adapters.git_tree import MissingObjects
+from reconciler.adapters.recent import Recent
 from state import canonical
-from state.canonical import Json, reading
+from state.canonical import Json, Reader, reading
 from state.change import ChangeRecord
 from state.errors import IntegrityError, ReconcilerError, StaleObservation, Terminal, Unavailable
 from state.git import CommitId
@@ -36,6 +38,7 @@ from state.oci import Digest, Repository
 
 MESSAGE_MAX_BYTES: Final = 64 * 1024 * 1024
 _PROGRAM: Final = "from reconciler.adapters.git_worker import serve; serve()"
+_CATALOGUES_KEPT: Final = 64
 _END_WAIT_S: Final = 2.0
 _FAMILIES: Final[dict[str, type[ReconcilerError]]] = {
     "integrity": IntegrityError,
@@ -55,6 +58,7 @@ class Worker:
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe: Connection | None = None
         self._end: weakref.finalize[..., Worker] | None = None
+        self._at_base: Recent[tuple[CommitId, CommitId], AtBase] = Recent(_CATALOGUES_KEPT)
 
     @property
     def pid(self) -> int | None:
@@ -64,11 +68,34 @@ class Worker:
 
     def changes(self, base: CommitId, head: CommitId, catalogue: Catalogue) -> ChangeRecord:
         """See `git_changes.Comparer.changes`. Raises Unavailable if the worker took too long or died."""
-        images: list[Json] = [_image_to_json(i) for _, i in sorted(catalogue.images.items())]
-        answer = self._call(
-            {"call": "changes", "base": base, "head": head, "commit": catalogue.commit, "images": images}
-        )
-        return ChangeRecord.from_json(reading(answer, "git worker").objects("records")[0])
+        at_base = self._at_base.get((base, catalogue.commit))
+        answer = None if at_base is None else self._difference(base, head, catalogue)
+        if at_base is None or answer is None:
+            at_base = self._at_base_of(base, catalogue)
+            answer = self._difference(base, head, catalogue)
+        if answer is None:
+            raise Unavailable(f"{self._path}: the git worker was replaced meanwhile; it is asked again")
+        try:
+            return at_base.record(head, answer)
+        except LookupError:
+            raise Unavailable(f"{self._path}: the git worker gave no usable answer") from None
+
+    def _at_base_of(self, base: CommitId, catalogue: Catalogue) -> AtBase:
+        """What is common to all heads of a base, for which the worker is told the catalogue."""
+        images = Images(catalogue.images.values())
+        told: list[Json] = [_image_to_json(image) for image in images.ordered]
+        answer = self._call({"call": "at_base", "base": base, "catalogue": catalogue.commit, "images": told})
+        fingerprints = [Digest(f) for f in reading(answer, "git worker").texts("fingerprints")]
+        if len(fingerprints) != len(told):
+            raise Unavailable(f"{self._path}: the git worker gave no usable answer")
+        found = AtBase(base, catalogue.commit, images, fingerprints)
+        self._at_base.put((base, catalogue.commit), found)
+        return found
+
+    def _difference(self, base: CommitId, head: CommitId, catalogue: Catalogue) -> Difference | None:
+        """None if this worker was not told the catalogue, or forgot it."""
+        answer = self._call({"call": "difference", "base": base, "head": head, "catalogue": catalogue.commit})
+        return None if "unknown" in answer else difference_from_json(answer)
 
     def faithful(
         self, image: Image, base: CommitId, merge_base: CommitId, wanted: Digest, limit: int
@@ -165,7 +192,7 @@ def serve() -> None:
 
 def _serve(pipe: Connection, path: str, timeout_s: float) -> None:
     """The worker's side: answer until the other end is closed, which also happens when our parent is killed."""
-    comparer: Comparer | None = None
+    calls: _Calls | None = None
     while True:
         try:
             request = canonical.loads(pipe.recv_bytes(MESSAGE_MAX_BYTES), what="request", max_bytes=MESSAGE_MAX_BYTES)
@@ -174,11 +201,11 @@ def _serve(pipe: Connection, path: str, timeout_s: float) -> None:
         # The kernel ends us even while libgit2 holds the interpreter, so no orphan outlives its parent by long.
         signal.setitimer(signal.ITIMER_REAL, timeout_s + 5)
         try:
-            if comparer is None:
+            if calls is None:
                 flags = RepositoryOpenFlag.BARE | RepositoryOpenFlag.NO_SEARCH
-                comparer = Comparer(pygit2.Repository(path, flags))
+                calls = _Calls(pygit2.Repository(path, flags))
             assert isinstance(request, dict)  # noqa: S101 - our own parent made it
-            answer: dict[str, Json] = _CALLS[str(request["call"])](comparer, request)
+            answer = calls.answer(request)
         except MissingObjects as missing:
             answer = {"missing": [*sorted(missing.ids)]}
         except (ReconcilerError, pygit2.GitError, KeyError, MemoryError, RecursionError) as error:
@@ -202,30 +229,47 @@ def _family(error: Exception) -> str:
             return "transient"
 
 
-def _changes(comparer: Comparer, request: Mapping[str, Json]) -> dict[str, Json]:
-    read = reading(request, "request")
-    images = [_image_from_json(i) for i in read.objects("images")]
-    catalogue = Catalogue(CommitId(read.text("commit")), {i.name: i for i in images}, {})
-    record = comparer.changes(CommitId(read.text("base")), CommitId(read.text("head")), catalogue)
-    return {"records": [record.to_json()]}
+class _Calls:
+    """What the worker can be asked: one method for each `call`."""
 
+    def __init__(self, repository: pygit2.Repository) -> None:
+        self._comparer = Comparer(repository)
+        self._images: Recent[CommitId, Images] = Recent(_CATALOGUES_KEPT)
 
-def _faithful(comparer: Comparer, request: Mapping[str, Json]) -> dict[str, Json]:
-    read = reading(request, "request")
-    commits = comparer.faithful(
-        _image_from_json(read.objects("images")[0]),
-        CommitId(read.text("base")),
-        CommitId(read.text("merge_base")),
-        Digest(read.text("wanted")),
-        read.integer("limit"),
-    )
-    return {"commits": [*commits]}
+    def answer(self, request: Mapping[str, Json]) -> dict[str, Json]:
+        read = reading(request, "request")
+        match read.text("call"):
+            case "at_base":
+                return self._at_base(read)
+            case "difference":
+                return self._difference(read)
+            case "faithful":
+                return self._faithful(read)
+            case call:
+                raise Terminal(f"the git worker knows no call {call!r}")
 
+    def _at_base(self, read: Reader) -> dict[str, Json]:
+        images = Images(_image_from_json(i) for i in read.objects("images"))
+        fingerprints = self._comparer.fingerprints(CommitId(read.text("base")), images)
+        self._images.put(CommitId(read.text("catalogue")), images)
+        return {"fingerprints": [*fingerprints]}
 
-_CALLS: Final[dict[str, Callable[[Comparer, Mapping[str, Json]], dict[str, Json]]]] = {
-    "changes": _changes,
-    "faithful": _faithful,
-}
+    def _difference(self, read: Reader) -> dict[str, Json]:
+        images = self._images.get(CommitId(read.text("catalogue")))
+        if images is None:
+            return {"unknown": "catalogue"}
+        base, head = CommitId(read.text("base")), CommitId(read.text("head"))
+        return difference_to_json(self._comparer.difference(base, head, images))
+
+    def _faithful(self, read: Reader) -> dict[str, Json]:
+        commits = self._comparer.faithful(
+            _image_from_json(read.objects("images")[0]),
+            CommitId(read.text("base")),
+            CommitId(read.text("merge_base")),
+            Digest(read.text("wanted")),
+            read.integer("limit"),
+        )
+        return {"commits": [*commits]}
 
 
 def _image_to_json(image: Image) -> dict[str, Json]:

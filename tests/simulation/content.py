@@ -108,6 +108,6 @@ class Code:
             changed,
             why if self.merge_bases(base, head) else Why.NO_MERGE_BASE,
             (f"src/{image}",) if changed else (),
-            self.fingerprint(head, image),
+            None if changed else self.fingerprint(head, image),
             self.fingerprint(base, image),
         )

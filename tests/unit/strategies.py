@@ -114,7 +114,8 @@ UNRESOLVED = tuple(
 def image_change(repository: Repository, *, changed: bool, moved: bool = False) -> ImageChange:
     why = Why.INPUTS_DIFFER if changed else Why.INPUTS_EQUAL
     inputs = (f"primitives/{repository.path}",) if changed else ()
-    return ImageChange(repository, changed, why, inputs, digest("head"), digest("base" if moved or changed else "head"))
+    fingerprint = None if changed else digest("head")
+    return ImageChange(repository, changed, why, inputs, fingerprint, digest("base" if moved or changed else "head"))
 
 
 def change_record(

@@ -15,6 +15,8 @@ from typing import IO
 
 import pytest
 
+from reconciler.adapters.git_changes import Comparer
+from reconciler.adapters.git_files import read_catalogue
 from reconciler.adapters.git_mirror import BareMirror
 from reconciler.adapters.git_pygit2 import Mirror
 from reconciler.adapters.git_remote import remote
@@ -401,6 +403,32 @@ def test_a_killed_worker_is_unavailable_once_and_then_replaced(
             git.changes(base, head, declared)
         assert git.changes(base, head, declared).images[1].changed
         assert git.worker_pid not in {None, first}
+
+
+def test_the_worker_says_what_the_comparer_says(tmp_path: Path, git_repo: Repo, base: CommitId, head: CommitId) -> None:
+    """Of a changed head, one that main has moved away from, one that changes all, and one without a merge base."""
+    declared = read_catalogue(git_repo.git, base, "ameide.yaml")
+    heads = [head, git_repo.commit({**FILES, "README": b"1"}, [base]), git_repo.commit(FILES, [])]
+    tip = git_repo.commit({**FILES, "billing/main.go": b"2"}, [base], ref=MAIN)
+    heads += [git_repo.commit({"ameide.yaml": FILES["ameide.yaml"]}, [tip])]
+    comparer = Comparer(git_repo.git)
+    with mirrored(tmp_path, str(git_repo.path)) as git:
+        git.branch_tip(MAIN)
+        for n, commit in enumerate(heads):
+            git_repo.git.references.create(f"refs/pull/{n + 2}/head", commit, force=True)
+            git.fetch(commit, RefName(f"refs/pull/{n + 2}/head"))
+        for at in (tip, base, tip):
+            for commit in heads:
+                record = git.changes(at, commit, declared)
+                assert record == comparer.changes(at, commit, declared)
+                assert [i.repository.path for i in record.images] == ["acme/billing", "acme/orders"]
+                for image in record.images:
+                    assert (image.fingerprint is None) == image.changed
+                    known = next(i for i in declared.images.values() if i.repository == image.repository)
+                    assert image.base_fingerprint == comparer.fingerprint(at, known)
+                    assert image.changed or image.fingerprint == comparer.fingerprint(commit, known)
+        moved = git.changes(tip, heads[1], declared)
+        assert [i.baseline_moved for i in moved.images] == [True, False]
 
 
 def test_a_worker_that_hangs_is_ended_and_replaced(tmp_path: Path, git_repo: Repo, base: CommitId) -> None:
