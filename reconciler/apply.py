@@ -32,7 +32,8 @@ from state.git import CommitId
 from state.history import Result, Write
 from state.observed import Absent, How, Present, PullRequest, TagState
 from state.oci import Digest, Manifest, Repository, Tag
-from state.plan import Adopt, EndHead, PinDecision, Plan, ResolveDecision, Retag
+from state.plan import Adopt, EndHead, PinDecision, Plan, QuarantineHead, ResolveDecision, Retag
+from state.quarantine import Acceptance, Breach
 from state.verdict import Outcome, Verdict
 
 BATCH_MAX_WRITES: Final = 500
@@ -116,6 +117,8 @@ class Applier:
                 case ResolveDecision():
                     self._recorder.append(Kind.DECISION, action.to_json())
                     self._emit(Event.DECISION_RESOLVED, head=action.head, pull_request=action.pull_requests[0])
+                case QuarantineHead():
+                    self._quarantine(action)
                 case Adopt():
                     adopts.append(action)
                 case Retag():
@@ -141,6 +144,42 @@ class Applier:
             self._outcome(intent, known)
         return closed
 
+    def accept(self, acceptance: Acceptance) -> bool:
+        """Record that a quarantined head goes on; False if what was accepted is not what is in quarantine now."""
+        history = self._recorder.history
+        standing = history.quarantined.get(acceptance.head)
+        if standing is None or standing.entry != acceptance.quarantine:
+            self._emit(Event.ACCEPTANCE_REFUSED, head=acceptance.head, detail=acceptance.reason)
+            return False
+        decision = history.decisions.get(acceptance.head)
+        body: dict[str, Json] = {
+            "accepted": acceptance.to_json(),
+            "head": acceptance.head,
+            "pull_requests": [*(decision.pull_requests if decision is not None else ())],
+        }
+        self._recorder.append(Kind.QUARANTINE, body)
+        self._emit(Event.HEAD_ACCEPTED, head=acceptance.head, detail=acceptance.reason)
+        return True
+
+    # --- quarantine
+
+    def _quarantine(self, action: QuarantineHead) -> None:
+        """Look once more, with a control of its own: one odd answer shall not stop a head for good."""
+        reads = PassReads(self._targets.registry)
+        states = self._targets.executor.map(lambda b: reads.tag(b.repository, Tag(action.head)), action.breaches)
+        sure = tuple(b for b, state in zip(action.breaches, states, strict=True) if _confirms(b, state))
+        if not sure:
+            return
+        self._recorder.append(Kind.QUARANTINE, action._replace(breaches=sure).to_json())
+        for breach in sure:
+            self._emit(
+                Event.HEAD_QUARANTINED,
+                repository=breach.repository,
+                tag=action.head,
+                pull_request=action.pull_requests[0],
+                detail=str(breach),
+            )
+
     # --- adopting
 
     def _adopt(self, adopts: Sequence[Adopt], applied: Applied) -> None:
@@ -152,6 +191,7 @@ class Applier:
                     **write.to_json(),
                     "found": a.digest,
                     "how": a.how.value,
+                    "replaces": a.replaces,
                     "result": Result.ADOPTED.value,
                     "settled": True,
                 }
@@ -310,6 +350,18 @@ def _sure(result: _Written | Exception) -> _Written:
     if isinstance(result, Exception):
         raise result
     return result
+
+
+def _confirms(breach: Breach, state: TagState | Exception) -> bool:
+    match state:
+        case Present(digest, _):
+            return digest == breach.found
+        case Absent():
+            return breach.found is None
+        case Exception() as error if not isinstance(error, ReconcilerError):
+            raise error
+        case _:
+            return False
 
 
 def _recovered(write: Write, state: TagState | Exception) -> _Written | None:

@@ -54,6 +54,12 @@ class Event(StrEnum):
     """A configuration came into force."""
     CONFIG_REFUSED = "config_refused", Level.ERROR
     """A changed file is not valid: the one before stays in force. `ameide config check` lists every problem."""
+    HEAD_QUARANTINED = "head_quarantined", Level.ERROR
+    """Recorded tags of a head were moved or removed: find out by whom. A new commit or `ameide head accept` ends it."""
+    HEAD_ACCEPTED = "head_accepted"
+    """A quarantined head goes on with what is there now; the log says who accepted it and why."""
+    ACCEPTANCE_REFUSED = "acceptance_refused", Level.WARNING
+    """An acceptance was about another state of the head than the present one: look again, and accept that."""
     LISTENING = "listening"
     """An HTTP listener is bound; `address` is the real one."""
     PASS_STARTED = "pass_started"  # noqa: S105 - no password

@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from reconciler.matrix import Cell
-from state.canonical import Json
+from state.canonical import Json, reading
 from state.decision import AwaitBuild, Decision, RetagFrom, Unresolved
 from state.entry import Entry, Kind
 from state.git import CommitId
 from state.history import History, Result, Write
 from state.hold import REMEDY, Reason
+from state.quarantine import Acceptance, Breach
 
 
 class Step(NamedTuple):
@@ -61,6 +62,8 @@ def _step(entry_id: CommitId, entry: Entry, cell: Cell) -> Step | None:
             text = _decided(entry.body, cell)
         case Kind.INTENT | Kind.OUTCOME:
             text = _written(entry.kind, entry.body, cell)
+        case Kind.QUARANTINE:
+            text = _quarantined(entry.body, cell)
         case _:
             pass
     return Step(entry.at, entry_id, entry.kind, text) if text is not None else None
@@ -88,6 +91,15 @@ def _resolved(body: Mapping[str, Json], cell: Cell) -> str | None:
         if isinstance(row, dict) and row.get("repository") == cell.image:
             return f"what was unresolved is decided: {row.get('do')} {row.get('digest') or ''}".rstrip()
     return None
+
+
+def _quarantined(body: Mapping[str, Json], cell: Cell) -> str | None:
+    if "accepted" in body:
+        accepted = Acceptance.from_json(reading(body, "quarantine").object("accepted"))
+        return f"accepted as it is by {accepted.by}: {accepted.reason}"
+    rows = [Breach.from_json(row) for row in reading(body, "quarantine").objects("breaches")]
+    own = next((row for row in rows if row.repository == cell.image), None)
+    return f"the tag was found otherwise: {own}" if own is not None else "the head was quarantined"
 
 
 def _shall(wanted: RetagFrom | AwaitBuild | Unresolved | None) -> str:

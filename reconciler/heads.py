@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from reconciler.admission import Head
-from reconciler.judgement import Held, Judgement, judge, judge_recorded
+from reconciler.judgement import Fill, Held, Judgement, Take, judge, judge_recorded
 from state.change import ChangeRecord
 from state.decision import AwaitBuild, Decision, RetagFrom, Unresolved, Wanted
 from state.git import CommitId, RefName
@@ -27,6 +27,7 @@ from state.observed import (
 )
 from state.oci import Repository
 from state.plan import PinDecision, ResolveDecision
+from state.quarantine import Breach
 from state.verdict import Outcome
 
 
@@ -43,6 +44,8 @@ class Work(NamedTuple):
     judgements: Mapping[Repository, Judgement]
     missing: tuple[str, ...] = ()
     """Previewed components that the catalogue does not know."""
+    breaches: tuple[Breach, ...] = ()
+    """Recorded tags that read otherwise, and that the log does not name yet."""
 
 
 class Previewed(NamedTuple):
@@ -93,15 +96,25 @@ class Examiner:
             return Work(head, None, None, Reason.CHANGED_PATHS_UNKNOWN, {}, wanted.missing)
         judgements: dict[Repository, Judgement] = {}
         tags, recorded = seen.tags, seen.recorded
+        known = {b.repository: b for b in seen.quarantined.get(head.commit, ())}
         for repository in wanted.images:
             key = (repository, head.commit)
             if (doubt := doubtful.get(repository)) is not None:
                 judgements[repository] = Held(doubt)
+            elif (breach := known.get(repository)) is not None:
+                judgements[repository] = _breached(breach)
             elif (done := recorded.get(key)) is not None:
-                judgements[repository] = judge_recorded(done, tags.get(key), key in seen.overdue)
+                judgements[repository] = judge_recorded(
+                    done, (seen.swept if done.settled else tags).get(key), key in seen.overdue
+                )
             else:
                 judgements[repository] = judge(decision.images.get(repository, _NOT_DECIDED), tags.get(key))
-        return Work(head, decision, pin, None, judgements, wanted.missing)
+        fresh = _breaches(judgements, known) if tags or seen.swept else ()
+        if known or fresh:
+            for repository, judgement in judgements.items():
+                if isinstance(judgement, Fill | Take) and (repository, head.commit) not in recorded:
+                    judgements[repository] = Held(Reason.QUARANTINED)
+        return Work(head, decision, pin, None, judgements, wanted.missing, fresh)
 
     def changes_needed(self, head: Head) -> tuple[tuple[CommitId, RefName], ...]:
         """The (base commit, base branch) pairs that the head has to be compared with and has not been yet."""
@@ -267,6 +280,20 @@ class Examiner:
 
 
 _NOT_DECIDED = Unresolved(Reason.CHANGED_PATHS_UNKNOWN)
+
+
+def _breached(breach: Breach) -> Held:
+    reason = Reason.TAG_LOST if breach.found is None else Reason.TAG_CONFLICT
+    return Held(reason, breach.found, breach.recorded)
+
+
+def _breaches(judgements: Mapping[Repository, Judgement], known: Mapping[Repository, Breach]) -> tuple[Breach, ...]:
+    """The tags that were just found to read otherwise than recorded."""
+    return tuple(
+        Breach(repository, judgement.recorded, judgement.digest)
+        for repository, judgement in judgements.items()
+        if isinstance(judgement, Held) and judgement.recorded is not None and repository not in known
+    )
 
 
 def _merged(parts: list[Previewed]) -> Previewed:

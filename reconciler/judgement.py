@@ -23,13 +23,16 @@ class Take(NamedTuple):
     digest: Digest
     how: How
     proven: bool
+    replaces: Digest | None = None
+    """The recorded digest, where CI has built the head again."""
 
 
 class Held(NamedTuple):
-    """Nothing may be done, and why. `digest` is what was found, where something was."""
+    """Nothing may be done, and why. `digest` is what was found, `recorded` what the log has, where there is such."""
 
     reason: Reason
     digest: Digest | None = None
+    recorded: Digest | None = None
 
 
 Judgement: TypeAlias = Recorded | Fill | Take | Held
@@ -63,15 +66,18 @@ def judge(wanted: Wanted, state: TagState | None) -> Judgement:
 
 
 def judge_recorded(done: Recorded, state: TagState | None, overdue: bool) -> Judgement:
-    """What to do about a recorded tag; `overdue` is an own write that no read has shown in time."""
-    if done.settled:
-        return done
+    """What to do about a recorded tag; `overdue` is an own write that no read has shown in time.
+
+    A settled tag is read only by the slow sweep. CI may build a head again: such a tag counts if it is proven anew.
+    """
     match state:
         case Present(digest, _) if digest == done.digest:
-            return Take(digest, done.how, done.proven)
-        case Present(digest, _):
-            return Held(Reason.TAG_CONFLICT, digest)
-        case Absent() if overdue:
-            return Held(Reason.TAG_LOST, done.digest)
+            return done if done.settled else Take(digest, done.how, done.proven)
+        case Present(digest, verdict):
+            if done.how is How.BUILT and verdict is not None and verdict.outcome is Outcome.ACCEPTED:
+                return Take(digest, How.BUILT, True, done.digest)
+            return Held(Reason.TAG_CONFLICT, digest, done.digest)
+        case Absent() if done.settled or overdue:
+            return Held(Reason.TAG_LOST, None, done.digest)
         case _:
-            return Held(Reason.TAG_SETTLING, done.digest)
+            return done if done.settled else Held(Reason.TAG_SETTLING, done.digest)

@@ -44,6 +44,8 @@ class Cell(NamedTuple):
     proven: bool
     drift: bool = False
     """Retagged from a `:main` that has moved on since the branch point."""
+    recorded: Digest | None = None
+    """What the log has, where the tag was found to read `digest` or, if that is None, to be gone."""
 
     def to_json(self) -> dict[str, Json]:
         return {
@@ -55,6 +57,7 @@ class Cell(NamedTuple):
             "pr": self.pr,
             "proven": self.proven,
             "reason": self.reason,
+            "recorded": self.recorded,
             "state": self.state.value,
         }
 
@@ -132,6 +135,7 @@ def _drifted(decision: Decision | None) -> frozenset[Repository]:
 def _cell(pr: PullRequest, repository: Repository, judgement: Judgement, wanted: Wanted | None, mode: Mode) -> Cell:
     state: State
     digest: Digest | None = None
+    recorded: Digest | None = None
     proven = False
     match judgement:
         case Recorded(found, how, was_proven) | Take(found, how, was_proven):
@@ -141,8 +145,8 @@ def _cell(pr: PullRequest, repository: Repository, judgement: Judgement, wanted:
         case Fill(baseline):
             state, digest = State.PLANNED, baseline
             reason = Reason.OBSERVE_MODE.value if mode is Mode.OBSERVE else "inputs-unchanged"
-        case Held(held, found_digest):
+        case Held(held, found_digest, recorded):
             waits = held is Reason.AWAITS_BUILD or (held is Reason.TAG_UNKNOWN and isinstance(wanted, AwaitBuild))
             state = State.WAITING if waits else State.HELD
             digest, reason = found_digest, held.value
-    return Cell(pr.number, pr.head, None, repository, state, digest, reason, proven)
+    return Cell(pr.number, pr.head, None, repository, state, digest, reason, proven, recorded=recorded)

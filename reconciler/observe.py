@@ -31,6 +31,7 @@ from state.observed import (
     BaselinePolicy,
     BaselineState,
     Catalogue,
+    How,
     Inventory,
     Listing,
     Mode,
@@ -67,6 +68,11 @@ class Rules:
     """The first wait between two reads of a tag that CI is to make; it doubles up to `poll_max_s`."""
     poll_max_s: float = 300
     tag_reads_per_pass: int = 5000
+    sweep_interval_s: float = 3600
+    """Each recorded tag is read again after about so long, to see whether somebody moved or removed it."""
+    sweep_reads_per_pass: int = 500
+    sweep_all: bool = False
+    """Read every recorded tag in this pass."""
     writes_per_pass: int = 1000
     faithful_limit: int = 50
     """How many first-parent commits a faithful baseline is looked for."""
@@ -116,6 +122,8 @@ class Observer:
         self._history = history
         self._read_entry = read_entry
         self._polls: dict[Cell, _Poll] = {}
+        self._swept: dict[Cell, float] = {}
+        """When each recorded tag is to be read again."""
 
     def look(self, rules: Rules, backing_off: frozenset[CommitId], hints: frozenset[int] = frozenset()) -> Look:
         """One look. `hints` are pull requests that something happened to: their tags are read now.
@@ -135,6 +143,7 @@ class Observer:
                 listing=listing,
                 decisions=dict(self._history.decisions),
                 recorded=dict(self._history.recorded),
+                quarantined={head: q.breaches for head, q in self._history.quarantined.items()},
                 backing_off=backing_off,
                 writes_left=self._writes_left(rules),
                 overdue=self._overdue(rules),
@@ -147,6 +156,7 @@ class Observer:
             self._read_changes(look, heads)
             self._read_baselines(look, heads, rules)
             self._read_tags(look, heads, rules, hints)
+            self._sweep(look, heads, rules)
             look.problems += look.reads.problems.values()
         self._refuse_to_go_on()
         self._forget(look)
@@ -278,6 +288,29 @@ class Observer:
         for cell, state in zip(due, found, strict=True):
             tags[cell] = self._polled(cell, _settled(look, state), wanted.get(cell), rules, now)
         look.snapshot = replace(look.snapshot, tags=tags)
+
+    def _sweep(self, look: Look, heads: Sequence[Head], rules: Rules) -> None:
+        """Read recorded tags again, those first that have waited longest; only what reads otherwise is shown."""
+        now, history = self._sources.clock.monotonic_s(), self._history
+        alive = {head.commit for head in heads}
+        settled = {c: r for c, r in history.recorded.items() if c[1] in alive and r.settled}
+        uniform = self._sources.random.uniform
+        for cell in settled.keys() - self._swept.keys():
+            # Spread over the first interval, since a start finds all tags at once.
+            self._swept[cell] = now + uniform(0, rules.sweep_interval_s)
+        self._swept = {cell: due for cell, due in self._swept.items() if cell in settled}
+        waiting = sorted((due, cell) for cell, due in self._swept.items() if due <= now or rules.sweep_all)
+        cells = [cell for _, cell in (waiting if rules.sweep_all else waiting[: rules.sweep_reads_per_pass])]
+        wanted = {c: AwaitBuild() for c in cells if settled[c].how is How.BUILT}
+        found = self._each("sweeping", lambda cell: self._tag(look, cell, wanted.get(cell)), cells)
+        drifted: dict[Cell, TagState] = {}
+        for cell, result in zip(cells, found, strict=True):
+            self._swept[cell] = now + rules.sweep_interval_s * uniform(0.9, 1.1)
+            state = _settled(look, result)
+            if isinstance(state, Absent) or (isinstance(state, Present) and state.digest != settled[cell].digest):
+                drifted[cell] = state
+        if drifted:
+            look.snapshot = replace(look.snapshot, swept=drifted)
 
     def _tag(self, look: Look, cell: Cell, want: RetagFrom | AwaitBuild | None) -> TagState:
         repository, head = cell

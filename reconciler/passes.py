@@ -12,16 +12,18 @@ from reconciler.events import Emitter, Event
 from reconciler.matrix import Cell, State, heads_of, matrix, summary
 from reconciler.observe import Look, Observer, Rules, Sources
 from reconciler.planner import plan
-from reconciler.ports import LogStore, Metrics, RegistryWriter, StatusReporter, StatusState
+from reconciler.ports import Acceptances, LogStore, Metrics, RegistryWriter, StatusReporter, StatusState
 from reconciler.record import Recorder
 from state.canonical import Json
 from state.entry import Kind
-from state.errors import Denied, IntegrityError, ReconcilerError, Transient
+from state.errors import Denied, IntegrityError, ReconcilerError, Terminal, Transient
 from state.git import CommitId
+from state.history import History
 from state.hold import Reason
 from state.observed import Mode
 from state.oci import Digest
 from state.plan import Plan
+from state.quarantine import Breach
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +76,15 @@ class Repository:
         writer: RegistryWriter,
         log: LogStore,
         reporting: Reporting,
+        *,
+        acceptances: Acceptances,
     ) -> None:
         self.name = name
         self._sources = sources
         self._writer = writer
         self._log = log
         self._reporting = reporting
+        self._acceptances = acceptances
         self._recorder = Recorder.opened(log)
         self._observer = Observer(sources, self._recorder.history, self._recorder.read)
         self._backoff: Backoff[CommitId] = Backoff(sources.clock, sources.random)
@@ -99,6 +104,7 @@ class Repository:
         pass_id = self._sources.random.token()
         emit = self._reporting.emit.bind(pass_id=pass_id, name=self.name)
         applier = self._applier(emit)
+        self._accept(applier, emit)
         look = self._observer.look(rules, self._backoff.waiting(), hints)
         if self._recorder.history.open_intents:
             applier.close_intents(look.reads)
@@ -126,6 +132,17 @@ class Repository:
         self._push(emit)
         return PassReport(pass_id, made, cells, applied, tuple(look.problems), look.snapshot.listing.complete)
 
+    def _accept(self, applier: Applier, emit: Emitter) -> None:
+        """Take up what operators said of quarantined heads, before the look that goes by it."""
+        try:
+            pending = self._acceptances.pending()
+        except Terminal as error:
+            emit.emit(Event.PASS_PROBLEM, error=str(error))
+            return
+        for acceptance in pending:
+            applier.accept(acceptance)
+            self._acceptances.done(acceptance)
+
     def _measure(self, look: Look, cells: tuple[Cell, ...], made: Plan, applied: Applied) -> None:
         metrics, name = self._reporting.metrics, self.name
         for state in State:
@@ -133,6 +150,7 @@ class Repository:
         held = Counter(hold.reason for hold in made.holds)
         for reason in Reason:
             metrics.gauge("holds", held[reason], repository=name, reason=reason.value)
+        metrics.gauge("quarantined_heads", len(self._recorder.history.quarantined), repository=name)
         metrics.gauge("write_budget_remaining", look.snapshot.writes_left, repository=name)
         metrics.count("tags_adopted", applied.adopted, repository=name)
         metrics.count("actions_dropped", applied.dropped, repository=name)
@@ -151,7 +169,11 @@ class Repository:
     def _cells(self, look: Look) -> tuple[Cell, ...]:
         """The matrix as it is after the pass: what was recorded meanwhile counts."""
         history = self._recorder.history
-        return matrix(replace(look.snapshot, decisions=history.decisions, recorded=history.recorded))
+        return matrix(
+            replace(
+                look.snapshot, decisions=history.decisions, recorded=history.recorded, quarantined=_breaches(history)
+            )
+        )
 
     def _pause(self, applied: Applied, look: Look) -> None:
         heads = frozenset(pr.head for pr in look.snapshot.listing.pull_requests)
@@ -185,6 +207,10 @@ class Repository:
                 emit.emit(Event.STATUS_NOT_REPORTED, head=head, error=str(error))
                 del now[head]
         self._reported = now
+
+
+def _breaches(history: History) -> dict[CommitId, tuple[Breach, ...]]:
+    return {head: quarantine.breaches for head, quarantine in history.quarantined.items()}
 
 
 def _status(cells: tuple[Cell, ...]) -> StatusState:

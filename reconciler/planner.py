@@ -9,7 +9,8 @@ from reconciler.heads import Examiner, Work
 from reconciler.judgement import Fill, Held, Take
 from state.hold import Reason
 from state.observed import Mode, Recorded, Snapshot
-from state.plan import Action, Adopt, EndHead, Hold, Plan, Retag
+from state.plan import Action, Adopt, EndHead, Hold, Plan, QuarantineHead, Retag
+from state.quarantine import Breach
 
 
 def plan(seen: Snapshot) -> Plan:
@@ -48,16 +49,19 @@ def _plan_head(seen: Snapshot, work: Work, budget: _Budget, actions: list[Action
     holds += (Hold(head, None, Reason.COMPONENT_UNKNOWN, numbers, component) for component in work.missing)
     if work.pin is not None and not observing:
         actions.append(work.pin)
+    if work.breaches and not observing:
+        actions.append(QuarantineHead(head, work.breaches, numbers))
     backing_off = head in seen.backing_off
     for repository, judgement in work.judgements.items():
         match judgement:
             case Recorded():
                 pass
-            case Held(reason):
-                holds.append(Hold(head, repository, reason, numbers))
-            case Take(digest, how, proven):
+            case Held(reason, found, recorded):
+                detail = str(Breach(repository, recorded, found)) if recorded is not None else ""
+                holds.append(Hold(head, repository, reason, numbers, detail))
+            case Take(digest, how, proven, replaces):
                 if not observing:
-                    actions.append(Adopt(repository, head, digest, how, numbers, proven))
+                    actions.append(Adopt(repository, head, digest, how, numbers, proven, replaces))
             case Fill(baseline):
                 if observing:
                     holds.append(Hold(head, repository, Reason.OBSERVE_MODE, numbers))

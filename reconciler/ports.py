@@ -23,6 +23,7 @@ from state.entry import Kind, Logged
 from state.git import CommitId, RefName
 from state.observed import Catalogue, Image, Inventory, Listing, PullRequest
 from state.oci import Digest, Manifest, Repository, Tag
+from state.quarantine import Acceptance
 from state.verdict import Verdict
 
 T = TypeVar("T")
@@ -281,6 +282,16 @@ class LogStore(Protocol):
 
         Raises Transient if the remote does not answer, Fenced if it refuses (the tail is saved first).
         """
+
+
+class Acceptances(Protocol):
+    """What operators handed over about quarantined heads (`ameide head accept`), for one repository."""
+
+    def pending(self) -> Sequence[Acceptance]:
+        """What was handed over and not taken up yet. Raises Terminal if it cannot be believed."""
+
+    def done(self, acceptance: Acceptance) -> None:
+        """Forget one that was taken up, or that came too late."""
 
 
 class Metrics(Protocol):

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from reconciler.adapters.acceptance_files import AcceptanceFiles
 from reconciler.adapters.clock import SystemClock, SystemRandom
 from reconciler.adapters.executor import ThreadExecutor
 from reconciler.adapters.forge_local import LocalForge
@@ -28,12 +29,13 @@ from reconciler.observe import Look, Observer, Rules, Sources, Tick
 from reconciler.passes import Reporting, Repository
 from reconciler.settings import Loaded, RepositorySettings, Settings, to_policy
 from state.entry import Entry
-from state.errors import ConfigError, IntegrityError, Unavailable
+from state.errors import ConfigError, IntegrityError, Terminal, Unavailable
 from state.git import CommitId
 from state.history import History
 from state.log import GitLog
 from state.log_branch import LogName, Role
 from state.log_read import LogReader, branches, key_in_force, open_repository
+from state.quarantine import Quarantine
 
 ROLE: Final = Role.RECONCILER
 
@@ -47,6 +49,7 @@ def rules(settings: Settings, repository: RepositorySettings) -> Rules:
         max_writes_per_hour=repository.max_writes_per_hour,
         settle_s=max(r.settle_s for r in settings.registries),
         poll_interval_s=settings.poll_interval_s,
+        sweep_interval_s=settings.sweep_interval_s,
     )
 
 
@@ -174,7 +177,12 @@ def writer(common: Shared, repository: RepositorySettings, tick: Tick | None = N
     with readers(common, repository, tick) as sources, open_log(common, repository, sources) as log:
         status = LocalStatusReporter(repository.forge.path)
         reporting = Reporting(common.emit, common.metrics, status)
-        yield Repository(repository.name, sources, common.registries, log, reporting)
+        accepted = acceptances_of(common.settings, sources.forge.repository().id)
+        yield Repository(repository.name, sources, common.registries, log, reporting, acceptances=accepted)
+
+
+def acceptances_of(settings: Settings, repository_id: int) -> AcceptanceFiles:
+    return AcceptanceFiles(settings.state_dir / "acceptances" / str(repository_id))
 
 
 def open_log(common: Shared, repository: RepositorySettings, sources: Sources) -> GitLog:
@@ -205,7 +213,7 @@ def rehearse(loaded: Loaded, emit: Emitter, metrics: PrometheusMetrics) -> None:
         for repository in loaded.settings.repositories:
             with readers(common, repository) as sources:
                 log = open_log(common, repository, sources)
-                reader = _log_reader(repository, sources)
+                reader = _log_reader(repository, sources.forge.repository().id)
                 if reader is not None and (key := key_in_force(reader)) != log.public_key:
                     raise ConfigError(
                         f"{repository.name}: the log's key in force is {key}, {repository.log.key_file} holds another; "
@@ -241,7 +249,7 @@ def look_only(common: Shared, repository: RepositorySettings, tick: Tick | None 
     """
     history = History()
     with readers(common, repository, tick) as sources:
-        log = _log_reader(repository, sources)
+        log = _log_reader(repository, sources.forge.repository().id)
         for logged in log.entries() if log is not None else ():
             history.apply(logged.id, logged.entry)
 
@@ -254,8 +262,29 @@ def look_only(common: Shared, repository: RepositorySettings, tick: Tick | None 
         return ReadOnlyLook(observer.look(rules(common.settings, repository), frozenset()), history, read)
 
 
-def _log_reader(repository: RepositorySettings, sources: Sources) -> LogReader | None:
-    name = LogName(sources.forge.repository().id, ROLE)
+def quarantine_of(
+    settings: Settings, repository: RepositorySettings, number: int
+) -> tuple[CommitId, Quarantine, AcceptanceFiles] | None:
+    """An open pull request's head in quarantine, and where its acceptance is handed over; None if it is in none.
+
+    Reads the forge and the log alone. Raises Terminal if no such pull request is open.
+    """
+    forge = LocalForge(repository.forge.path)
+    pull_request = forge.pull_request(number)
+    if pull_request is None:
+        raise Terminal(f"{repository.name}: no pull request #{number} is open")
+    history = History()
+    identity = forge.repository().id
+    log = _log_reader(repository, identity)
+    for logged in log.entries() if log is not None else ():
+        history.apply(logged.id, logged.entry)
+    standing = history.quarantined.get(pull_request.head)
+    files = acceptances_of(settings, identity)
+    return None if standing is None else (pull_request.head, standing, files)
+
+
+def _log_reader(repository: RepositorySettings, repository_id: int) -> LogReader | None:
+    name = LogName(repository_id, ROLE)
     if not repository.log.path.exists() or name.ref not in branches(open_repository(repository.log.path)):
         return None
     return LogReader(repository.log.path, name.ref)

@@ -55,6 +55,14 @@ def loads(raw: bytes, *, what: str, max_bytes: int) -> Json:
     return value
 
 
+def loads_object(raw: bytes, *, what: str, max_bytes: int) -> dict[str, Json]:
+    """`loads` of what has to be an object."""
+    value = loads(raw, what=what, max_bytes=max_bytes)
+    if not isinstance(value, dict):
+        raise InvalidValue(f"{what}: expected a JSON object, got {type(value).__name__}")
+    return value
+
+
 class Reader:
     """Typed access to the members of one JSON object; every mismatch is an InvalidValue that names the member."""
 

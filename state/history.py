@@ -20,6 +20,7 @@ from state.entry import Entry, Kind
 from state.git import CommitId
 from state.observed import How, Recorded
 from state.oci import Digest, Repository
+from state.quarantine import Breach, Quarantine
 
 Cell = tuple[Repository, CommitId]
 """An image repository and a head commit, whose id is the tag."""
@@ -86,6 +87,7 @@ class History:
     def __init__(self) -> None:
         self.decisions: dict[CommitId, Decision] = {}
         self.recorded: dict[Cell, Recorded] = {}
+        self.quarantined: dict[CommitId, Quarantine] = {}
         self.open_intents: dict[CommitId, tuple[Write, ...]] = {}
         self.written_at: dict[Cell, str] = {}
         """When an own write that no read has shown yet was made (UTC, as in the entry)."""
@@ -135,6 +137,8 @@ class History:
                 self.config = Digest(body.text("digest"))
             case Kind.TOMBSTONE:
                 self._end(CommitId(body.text("head")), entry_id)
+            case Kind.QUARANTINE:
+                self._quarantine(entry_id, entry.at, entry.body)
             case _:
                 pass
 
@@ -163,6 +167,30 @@ class History:
             ],
             "writes": [{"entry": entry, "kind": kind.value} for kind, entry in self.traces.get(head, Trace()).writes],
         }
+
+    def _quarantine(self, entry_id: CommitId, at: str, value: Mapping[str, Json]) -> None:
+        """Either more breaches of a head, or a person's acceptance of those so far."""
+        body = reading(value, "quarantine")
+        head = CommitId(body.text("head"))
+        if head in self.ended:
+            return
+        self._trace(head, Kind.QUARANTINE, entry_id)
+        if "accepted" not in value:
+            found = tuple(Breach.from_json(row) for row in body.objects("breaches"))
+            before = self.quarantined.get(head, Quarantine(entry_id, ()))
+            self.quarantined[head] = Quarantine(entry_id, before.breaches + found)
+            return
+        accepted = self.quarantined.pop(head, None)
+        for breach in accepted.breaches if accepted is not None else ():
+            cell = (breach.repository, head)
+            was = self.recorded.pop(cell)
+            if breach.found is None:
+                self._repositories[head].discard(breach.repository)
+                self.written_at.pop(cell, None)
+            else:
+                # It may have been moved again meanwhile, so it has to be seen once more.
+                self._remember(cell, Recorded(breach.found, was.how, settled=False))
+                self.written_at[cell] = at
 
     def revive(self, head: CommitId, read: Callable[[CommitId], Entry]) -> None:
         """Take up an ended head again: its decision stands, and its records, unless newer ones were made since.
@@ -250,6 +278,7 @@ class History:
     def _end(self, head: CommitId, entry_id: CommitId) -> None:
         self.decisions.pop(head, None)
         self.traces.pop(head, None)
+        self.quarantined.pop(head, None)
         for repository in self._repositories.pop(head, ()):
             del self.recorded[repository, head]
             self.written_at.pop((repository, head), None)

@@ -35,6 +35,7 @@ class Reason(StrEnum):
     TAG_CONFLICT = "tag-conflict"
     TAG_SETTLING = "tag-settling"
     TAG_LOST = "tag-lost"
+    QUARANTINED = "quarantined"
     FOUND_UNPROVEN = "found-unproven"
     BUILD_REFUSED = "build-refused"
     # Writing
@@ -45,6 +46,10 @@ class Reason(StrEnum):
 
 _REGISTRY_UNKNOWN: Final = (
     "if the registry is unreachable, nothing; otherwise check the repository's name and the credential: `ameide doctor`"
+)
+_DRIFTED: Final = (
+    "find out who {} the tag; push a new commit to start afresh, or let it be with"
+    " `ameide head accept --pr N --reason TEXT`"
 )
 REMEDY: Final[dict[Reason, str]] = {
     Reason.SUSPENDED: "set `suspend: false` for this repository in the configuration",
@@ -66,9 +71,10 @@ REMEDY: Final[dict[Reason, str]] = {
     Reason.AWAITS_BUILD: "wait for CI to push this head's image, or start its build",
     Reason.NOT_YET_READ: "nothing to do: this head's tags are read within the pass budget, newest first",
     Reason.TAG_UNKNOWN: _REGISTRY_UNKNOWN,
-    Reason.TAG_CONFLICT: "find out who moved the tag; push a new commit to start afresh",
+    Reason.TAG_CONFLICT: _DRIFTED.format("moved"),
     Reason.TAG_SETTLING: "nothing to do: the registry has not shown our own write yet",
-    Reason.TAG_LOST: "find out who removed the tag; push a new commit to start afresh",
+    Reason.TAG_LOST: _DRIFTED.format("removed"),
+    Reason.QUARANTINED: "see which of this head's tags is tag-conflict or tag-lost: nothing more is written for it",
     Reason.FOUND_UNPROVEN: "the tag was there before us without evidence; push a new commit, or remove the tag",
     Reason.BUILD_REFUSED: "publish the build with the evidence that `verification.pull_request` asks for",
     Reason.OBSERVE_MODE: "set `mode: fill` to let the reconciler write",

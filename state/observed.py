@@ -11,6 +11,7 @@ from state.change import ChangeRecord
 from state.decision import Decision
 from state.git import CommitId, RefName
 from state.oci import Digest, Repository
+from state.quarantine import Breach
 from state.verdict import Verdict
 
 
@@ -167,8 +168,11 @@ class Snapshot:
     faithful: Mapping[tuple[Repository, CommitId], BaselineState] = field(default_factory=dict)
     """By (image repository, head); only where the policy is `faithful`."""
     tags: Mapping[tuple[Repository, CommitId], TagState] = field(default_factory=dict)
+    swept: Mapping[tuple[Repository, CommitId], TagState] = field(default_factory=dict)
+    """Recorded tags that the sweep found to read otherwise."""
     decisions: Mapping[CommitId, Decision] = field(default_factory=dict)
     recorded: Mapping[tuple[Repository, CommitId], Recorded] = field(default_factory=dict)
+    quarantined: Mapping[CommitId, tuple[Breach, ...]] = field(default_factory=dict)
     admitted_forks: frozenset[tuple[int, int, CommitId]] = frozenset()
     """(fork repository id, pull request number, head) that a verified `admit` marker names."""
     backing_off: frozenset[CommitId] = frozenset()

@@ -73,6 +73,9 @@ def split(seen: Snapshot) -> dict[str, bytes]:
     for (repository, head), state in sorted(seen.tags.items()):
         row: dict[str, Json] = {"repository": repository, **_tag_to_json(state)}
         by_head.setdefault(head, {}).setdefault("tags", []).append(row)
+    for (repository, head), state in sorted(seen.swept.items()):
+        row = {"repository": repository, **_tag_to_json(state)}
+        by_head.setdefault(head, {}).setdefault("swept", []).append(row)
     for (repository, head), baseline in sorted(seen.faithful.items()):
         row = {"repository": repository, **_baseline_to_json(baseline)}
         by_head.setdefault(head, {}).setdefault("faithful", []).append(row)
@@ -111,6 +114,7 @@ def join(parts: Mapping[str, bytes], history: History) -> Snapshot:
         },
         decisions=dict(history.decisions),
         recorded=dict(history.recorded),
+        quarantined={head: q.breaches for head, q in history.quarantined.items()},
         admitted_forks=frozenset(
             _fork_from_json(row) for row in reading(_object(values, "policy"), "policy").objects("forks")
         ),
@@ -121,6 +125,7 @@ def join(parts: Mapping[str, bytes], history: History) -> Snapshot:
     catalogues: dict[CommitId, Catalogue | Unknown] = {}
     changes: dict[tuple[CommitId, CommitId], ChangeRecord | Unknown] = {}
     tags: dict[tuple[Repository, CommitId], TagState] = {}
+    swept: dict[tuple[Repository, CommitId], TagState] = {}
     faithful: dict[tuple[Repository, CommitId], BaselineState] = {}
     for name, value in values.items():
         kind, _, rest = name.partition(".")
@@ -136,10 +141,13 @@ def join(parts: Mapping[str, bytes], history: History) -> Snapshot:
         elif kind == "tags":
             for row in _rows(value):
                 tags[Repository(reading(row, name).text("repository")), CommitId(rest)] = _tag_from_json(row)
+        elif kind == "swept":
+            for row in _rows(value):
+                swept[Repository(reading(row, name).text("repository")), CommitId(rest)] = _tag_from_json(row)
         elif kind == "faithful":
             for row in _rows(value):
                 faithful[Repository(reading(row, name).text("repository")), CommitId(rest)] = _baseline_from_json(row)
-    made = replace(seen, catalogues=catalogues, changes=changes, tags=tags, faithful=faithful)
+    made = replace(seen, catalogues=catalogues, changes=changes, tags=tags, swept=swept, faithful=faithful)
     if wrong := sorted({name for name, _ in split(made).items() ^ parts.items()}):
         raise InvalidValue(f"snapshot: these parts are not as `split` writes them: {', '.join(wrong)[:200]}")
     return made

@@ -13,8 +13,9 @@ from state.git import CommitId
 from state.hold import Reason
 from state.observed import How
 from state.oci import Digest, Repository
+from state.quarantine import Breach
 
-PLANNER_VERSION = 1
+PLANNER_VERSION = 2
 """Raised whenever equal snapshots may give another plan than before (design invariant 12)."""
 
 
@@ -62,6 +63,23 @@ class Adopt(NamedTuple):
     how: How
     pull_requests: tuple[int, ...]
     proven: bool = False
+    replaces: Digest | None = None
+    """What was recorded before, where CI has built the head again."""
+
+
+class QuarantineHead(NamedTuple):
+    """Record that tags of a head read otherwise than the log says: nothing more is written for it."""
+
+    head: CommitId
+    breaches: tuple[Breach, ...]
+    pull_requests: tuple[int, ...]
+
+    def to_json(self) -> dict[str, Json]:
+        return {
+            "breaches": [b.to_json() for b in self.breaches],
+            "head": self.head,
+            "pull_requests": list(self.pull_requests),
+        }
 
 
 class EndHead(NamedTuple):
@@ -71,7 +89,7 @@ class EndHead(NamedTuple):
     pull_requests: tuple[int, ...]
 
 
-Action: TypeAlias = PinDecision | ResolveDecision | Retag | Adopt | EndHead
+Action: TypeAlias = PinDecision | ResolveDecision | Retag | Adopt | QuarantineHead | EndHead
 
 
 class Hold(NamedTuple):
@@ -129,7 +147,7 @@ def _action_to_json(action: Action) -> dict[str, Json]:
                 "pull_requests": list(prs),
                 "repository": repository,
             }
-        case Adopt(repository, head, digest, how, prs, proven):
+        case Adopt(repository, head, digest, how, prs, proven, replaces):
             return {
                 "action": "adopt",
                 "digest": digest,
@@ -137,7 +155,10 @@ def _action_to_json(action: Action) -> dict[str, Json]:
                 "how": how.value,
                 "proven": proven,
                 "pull_requests": list(prs),
+                "replaces": replaces,
                 "repository": repository,
             }
+        case QuarantineHead():
+            return {"action": "quarantine-head", **action.to_json()}
         case EndHead(head, prs):
             return {"action": "end-head", "head": head, "pull_requests": list(prs)}

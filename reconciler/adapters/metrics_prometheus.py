@@ -53,6 +53,7 @@ METRICS: Final[dict[str, Metric]] = {
     "tag_write": Metric(Kind.HISTOGRAM, (), "Duration of a tag write."),
     "tag_writes": Metric(Kind.COUNTER, ("result",), "Tag writes by result."),
     "tags_adopted": Metric(Kind.COUNTER, _REPOSITORY, "Tags found in place that count."),
+    "quarantined_heads": Metric(Kind.GAUGE, _REPOSITORY, "Heads whose recorded tags were moved or removed."),
     "write_budget_remaining": Metric(Kind.GAUGE, _REPOSITORY, "Tag writes that this hour still allows."),
     "head_completion": Metric(
         Kind.HISTOGRAM, _REPOSITORY, "Time from the first sight of a head to its completeness.", _LONG_BUCKETS_S

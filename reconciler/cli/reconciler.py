@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,13 +31,15 @@ def command() -> None:
 
 @command.command()
 @_CONFIG
+@click.option("--sweep", is_flag=True, help="Read every recorded tag again, to see whether somebody moved one.")
 @_JSON
-def once(config: Path, as_json: bool) -> int:
+def once(config: Path, sweep: bool, as_json: bool) -> int:
     """Run one pass over every repository and show what came of it.
 
     \b
-    Example:
+    Examples:
       ameide reconciler once --config ameide.yaml
+      ameide reconciler once --config ameide.yaml --sweep
     Exit codes: 0 converged, 1 something is waited for or held, 2 bad configuration, 3 a dependency failed.
     """
     from reconciler import wiring
@@ -54,7 +57,8 @@ def once(config: Path, as_json: bool) -> int:
         for settings in loaded.settings.repositories:
             with wiring.writer(common, settings, tick) as repository:
                 repository.configured(loaded.digest)
-                report = repository.run_pass(wiring.rules(loaded.settings, settings), frozenset(), lambda: False)
+                rules = replace(wiring.rules(loaded.settings, settings), sweep_all=sweep)
+                report = repository.run_pass(rules, frozenset(), lambda: False)
             converged = converged and report.converged
             if as_json:
                 click.echo(canonical.dumps(report.to_json(settings.name)))

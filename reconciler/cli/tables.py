@@ -12,7 +12,8 @@ from rich.text import Text
 from reconciler.explain import Explanation
 from reconciler.matrix import Cell, State
 from state.hold import REMEDY, Reason
-from state.plan import Adopt, EndHead, PinDecision, Plan, ResolveDecision, Retag
+from state.oci import Digest
+from state.plan import Adopt, EndHead, PinDecision, Plan, QuarantineHead, ResolveDecision, Retag
 
 _STYLES = {
     State.RETAGGED: "green",
@@ -59,7 +60,13 @@ def show_matrix(out: Console, cells: Sequence[Cell], title: str) -> None:
 
 
 def _why(cell: Cell) -> str:
+    if cell.recorded is not None:
+        return f"{cell.reason}: recorded {cell.recorded.hex[:12]}, found {_short(cell.digest)}"
     return f"{cell.reason}, main has moved on" if cell.drift else cell.reason
+
+
+def _short(digest: Digest | None) -> str:
+    return digest.hex[:12] if digest is not None else "no tag"
 
 
 def _proof(cell: Cell) -> str:
@@ -82,6 +89,8 @@ def show_plan(out: Console, plan: Plan) -> None:
                 line = f"retag    {repository}:{head.short}…  from {baseline.short}  for {_numbers(numbers)}"
             case Adopt(repository, head, digest, how, numbers):
                 line = f"adopt    {repository}:{head.short}…  {how.value} {digest.short}  for {_numbers(numbers)}"
+            case QuarantineHead(head, breaches, numbers):
+                line = f"stop     {head.short}  {len(breaches)} tags are not as recorded, for {_numbers(numbers)}"
             case EndHead(head, numbers):
                 line = f"end      {head.short}  of {_numbers(numbers)}"
         out.print(Text(line), soft_wrap=True)
@@ -100,6 +109,8 @@ def show_explanation(out: Console, explanation: Explanation) -> None:
         out.print(Text(f"  image   {cell.image}:{cell.head}"), soft_wrap=True)
     if cell.digest is not None:
         out.print(Text(f"  digest  {cell.digest} {_proof(cell)}".rstrip()))
+    if cell.recorded is not None:
+        out.print(Text(f"  log     {cell.recorded}"))
     out.print(Text(f"  why     {_why(cell)}"), soft_wrap=True)
     for step in explanation.steps:
         out.print(Text(f"  {step.at}  {step.entry[:12]}  {step.kind.value:<11} {step.text}"), soft_wrap=True)

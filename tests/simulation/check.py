@@ -36,6 +36,8 @@ class Checker:
         self.unwritten: dict[str, dict[Cell, Digest]] = {}
         """By process: writes of its newest intent that it has not begun."""
         self.recorded: dict[Cell, tuple[Digest, str]] = {}
+        self.quarantined: dict[CommitId, dict[Repository, tuple[Digest, Digest | None]]] = {}
+        """Head → its breached tags: what was recorded, and what was found."""
         self.ended: set[CommitId] = set()
         self.registry_calls: list[tuple[Repository, str]] = []
         self.puts = 0
@@ -146,8 +148,11 @@ class Checker:
                 self._intent(process, logged)
             case Kind.OUTCOME:
                 self._outcome(process, entry)
+            case Kind.QUARANTINE:
+                self._quarantine(process, logged)
             case Kind.TOMBSTONE:
                 self._tombstone(view, CommitId(str(entry.body["head"])))
+                self._forget(CommitId(str(entry.body["head"])))
             case _:
                 pass
         if entry.kind is not Kind.INTENT:
@@ -239,6 +244,8 @@ class Checker:
             if chain.images.get(at, ("",))[:2] != ("retag", digest):
                 self._broken(3, f"{head.short}: {at.path} is to be {digest.short}, pinned is {chain.images.get(at)}")
             self._unchanged(view, head, at)
+            if head in self.quarantined:
+                self._broken(1, f"{head.short} is to be written although it is in quarantine")
             if (at, head) not in view.missing:
                 self._broken(1, f"{at.path}:{head.short}: not looked at again before its intent")
             if (at, digest) not in view.verified_now:
@@ -260,7 +267,7 @@ class Checker:
             if writes != {cell: row["digest"] for cell, row in rows.items()}:
                 self._broken(7, f"the outcome of intent {str(intent)[:12]} lists other writes than the intent")
         for cell, row in rows.items():
-            digest, result = Digest(str(row["digest"])), row["result"]
+            digest, result, before = Digest(str(row["digest"])), row["result"], self.recorded.get(cell)
             view = self.views[process]
             if result == "dropped" and not (cell in view.asked and cell[0] in view.shown):
                 self._broken(2, f"{cell[0].path}:{cell[1].short} is recorded as never written, nothing could be read")
@@ -269,9 +276,9 @@ class Checker:
                     self._broken(7, f"{cell[0].path}:{cell[1].short} is recorded as {digest.short}, which it never was")
                 self.recorded[cell] = (digest, str(row["how"]))
             if result == "adopted":
-                self._adopted(process, cell, digest, str(row["how"]))
+                self._adopted(process, cell, digest, str(row["how"]), before)
 
-    def _adopted(self, process: str, cell: Cell, digest: Digest, how: str) -> None:
+    def _adopted(self, process: str, cell: Cell, digest: Digest, how: str, before: object) -> None:
         at, head = cell
         if (at, head, digest) not in self.views[process].present:
             self._broken(3, f"{at.path}:{head.short} was adopted unseen")
@@ -281,9 +288,41 @@ class Checker:
             fine = do == "retag" and (digest == pinned or proof)
         else:
             fine = do == "await-build" and self.verdict(Purpose.PULL_REQUEST, digest, head) is not Outcome.REFUSED
-        if not fine:
+        # What was recorded, or accepted by an operator, was only waiting to be seen.
+        if not fine and before != (digest, how):
             self._broken(3, f"{at.path}:{head.short} {digest.short} was adopted as {how}, decided is {do} {pinned}")
         self.adopts += 1
+
+    def _quarantine(self, process: str, logged: Logged) -> None:
+        body, view = logged.entry.body, self.views[process]
+        head = CommitId(str(body["head"]))
+        if "accepted" in body:
+            accepted = body["accepted"]
+            assert isinstance(accepted, dict)
+            if head not in self.quarantined or accepted["quarantine"] != self.world.quarantined.get(head):
+                self._broken(1, f"{head.short} was accepted by a word about something else")
+            for at, (_, found) in self.quarantined.pop(head).items():
+                how = self.recorded.pop((at, head))[1]
+                if found is not None:
+                    self.recorded[at, head] = (found, how)
+            del self.world.quarantined[head]
+            return
+        self._may_work_on(view, head)
+        for row in _rows(body, "breaches"):
+            at, recorded = Repository(str(row["repository"])), Digest(str(row["recorded"]))
+            found = Digest(str(row["found"])) if row["found"] is not None else None
+            if self.recorded.get((at, head), (None,))[0] != recorded:
+                self._broken(7, f"{at.path}:{head.short} was never recorded as {recorded.short}")
+            seen = (at, head) in view.asked if found is None else (at, head, found) in view.present
+            if not seen or (found is None and at not in view.shown):
+                self._broken(2, f"{at.path}:{head.short} is said to read {found}, which this pass did not see")
+            self.quarantined.setdefault(head, {})[at] = (recorded, found)
+        self.world.quarantined[head] = logged.id
+
+    def _forget(self, head: CommitId) -> None:
+        """Custody ended: with it the quarantine, which is found anew if the head returns."""
+        self.quarantined.pop(head, None)
+        self.world.quarantined.pop(head, None)
 
     def _tombstone(self, view: View, head: CommitId) -> None:
         if view.listing is None or not view.listing.complete:

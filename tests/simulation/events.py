@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from state.git import CommitId
 from state.observed import Mode
+from state.quarantine import Acceptance
 from tests.simulation.content import COMPONENTS, IMAGES, repository
 from tests.simulation.world import GHOST, HOLD, MAIN, RELEASE, REPOSITORY_ID, TOPIC, Pr, World
 
@@ -167,6 +168,40 @@ def _somebody_tagged(world: World) -> str:
     return f"{image}:{head.short}"
 
 
+def tampered(world: World) -> str:
+    """Somebody moves a tag of an open head, removes it, or puts back what it was."""
+    rng = world.rng
+    cells = [
+        (at, tag)
+        for (at, tag), was in world.registry.tags.items()
+        if tag in world.open_heads() and not world.is_watched((at, CommitId(tag)))
+    ]
+    if not cells:
+        return "-"
+    at, tag = rng.choice(sorted(cells))
+    was = [digest for digest in world.registry.tags[at, tag] if digest is not None]
+    choice = rng.random()
+    if choice < 0.4:
+        world.registry.remove(at, tag)
+    elif choice < 0.6 and was:
+        world.registry.put(at, tag, world.registry.manifests[at, rng.choice(was)])
+    else:
+        image = next(i for i in IMAGES if repository(i) == at)
+        what = f"head {tag}" if rng.random() < 0.5 else "tampered"
+        world.registry.put(at, tag, world.built(image, f"{what} again {world.next_version()}"))
+    return f"{at.path}:{tag[:12]} is {world.registry.now(at, tag)}"
+
+
+def accepted(world: World) -> str:
+    """An operator accepts what the log says of a quarantined head, perhaps an older word of it."""
+    heads = sorted(world.quarantined)
+    if not heads:
+        return "-"
+    head = world.rng.choice(heads)
+    world.acceptances.append(Acceptance(head, world.quarantined[head], "operator", "seen"))
+    return head.short
+
+
 # --- CI
 
 
@@ -252,6 +287,8 @@ _TABLE: dict[Callable[[World], str], float] = {
     _label_toggled: 4,
     _base_moved: 5,
     _somebody_tagged: 5,
+    tampered: 3,
+    accepted: 8,
     _built: 16,
     _preview_toggled: 3,
     _mode_flipped: 1.5,

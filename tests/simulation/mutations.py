@@ -290,6 +290,30 @@ def _recorded_tags_are_asked_for_again(patch: Patch) -> None:
     patch.setattr(heads, "judge_recorded", judge)
 
 
+def _the_sweep_sees_nothing(patch: Patch) -> None:
+    patch.setattr(observe.Observer, "_sweep", lambda *_: None)
+
+
+def _a_quarantine_is_forgotten_when_planning(patch: Patch) -> None:
+    patch.setattr(passes, "plan", lambda seen: planner.plan(replace(seen, quarantined={})))
+
+
+def _a_quarantined_head_is_filled(patch: Patch) -> None:
+    real = heads.Examiner.examine
+
+    def examine(self: Any, head: Any) -> Any:
+        work = real(self, head)
+        decided = work.decision.images if work.decision is not None else {}
+        fills = {
+            r: Fill(decided[r].baseline)
+            for r, j in work.judgements.items()
+            if isinstance(j, Held) and j.reason is Reason.QUARANTINED and isinstance(decided.get(r), RetagFrom)
+        }
+        return work._replace(judgements={**work.judgements, **fills})
+
+    patch.setattr(heads.Examiner, "examine", examine)
+
+
 def _admitted(patch: Patch, change: Callable[[Snapshot], Snapshot]) -> None:
     real = admission.admit
     for module in (planner, observe):
@@ -323,7 +347,7 @@ _TABLE: tuple[tuple[Callable[[Patch], None], int], ...] = (
     (_a_suspended_repository_is_worked_on, 7),
     (_an_intent_is_closed_twice, 7),
     (_an_unanswered_write_is_called_written, 7),
-    (_an_unknown_tag_closes_its_intent, 7, 300),
+    (_an_unknown_tag_closes_its_intent, 7, 100),
     (_a_refused_intent_is_ignored, 8),
     (_a_fenced_writer_begins_a_new_epoch, 8),
     (_the_snapshot_is_recorded_without_its_tags, 12),
@@ -333,6 +357,9 @@ _TABLE: tuple[tuple[Callable[[Patch], None], int], ...] = (
     (_open_intents_are_left_open, 0),
     (_every_pass_is_recorded, 0),
     (_recorded_tags_are_asked_for_again, 0),
+    (_the_sweep_sees_nothing, 0),
+    (_a_quarantine_is_forgotten_when_planning, 0),
+    (_a_quarantined_head_is_filled, 1),
 )
 
 MUTATIONS = tuple(Mutation(f.__name__.strip("_").replace("_", " "), f, *row) for f, *row in _TABLE)

@@ -75,13 +75,34 @@ def _expected(world: World, check: Checker) -> Iterable[tuple[tuple[int, str], E
 
 def _cell(world: World, check: Checker, pr: Pr, twins: list[Pr], image: str) -> Expected:
     at = repository(image)
+    there = world.registry.now(at, pr.head)
+    breached = check.quarantined.get(pr.head, {})
+    recorded = check.recorded.get((at, pr.head))
+    expected = _open_cell(world, check, pr, twins, image)
+    if expected[2] == "decision-mismatch":
+        return expected
+    if at in breached:
+        found = breached[at][1]
+        return ("held", found, "tag-lost" if found is None else "tag-conflict")
+    if recorded is not None and there != recorded[0]:
+        return ("held", there, "must have been found by the sweep")
+    if recorded is not None:
+        return (recorded[1], recorded[0], "inputs-unchanged" if recorded[1] == "retagged" else "inputs-changed")
+    if breached and expected[0] in ("missing", "retagged", "built"):
+        return ("held", None, "quarantined")
+    return expected
+
+
+def _open_cell(world: World, check: Checker, pr: Pr, twins: list[Pr], image: str) -> Expected:
+    """A cell whose tag the log does not record."""
+    at = repository(image)
     chain = check.chains.get(pr.head, Chain())
     do, pinned, _ = chain.images.get(at, ("unresolved", None, ""))
     there = world.registry.now(at, pr.head)
     if do == "await-build":
         if there is None:
             # An empty repository and one that may not be read look alike.
-            empty = not any(where == at for where, _ in world.registry.tags)
+            empty = not world.registry.any_tag(at)
             return ("waiting", None, "tag-unknown" if empty else "awaits-build")
         if check.verdict(Purpose.PULL_REQUEST, there, pr.head) is Outcome.REFUSED:
             return ("held", there, "build-refused")
@@ -105,7 +126,7 @@ def _undecided(world: World, check: Checker, pr: Pr, twins: list[Pr], image: str
     tips = [compared.get(p.base, world.tips[p.base]) for p in twins]
     if any(image in world.code.commits[t].images and world.code.changed(t, pr.head, image) for t in tips):
         return "must have been decided: it is changed"
-    if not any(where == at for where, _ in world.registry.tags):
+    if not world.registry.any_tag(at):
         return "baseline-unknown"
     main = world.registry.now(at, "main")
     if world.baseline is BaselinePolicy.FAITHFUL:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from random import Random
@@ -17,6 +17,7 @@ from state.git import CommitId, RefName
 from state.log import GitLog
 from state.observed import Catalogue, Image, Inventory, Listing, PullRequest
 from state.oci import Digest
+from state.quarantine import Acceptance
 from tests.simulation.check import Checker
 from tests.simulation.faults import LISTING, LOG, READ, Crash, Fault
 from tests.simulation.world import REPOSITORY_ID, World
@@ -222,6 +223,14 @@ class SimStatus(Port):
             self.check.status_set(self.process)
 
         self.call("status.report", f"{head.short} {state.value} {summary}", effect)
+
+
+class SimAcceptances(Port):
+    def pending(self) -> Sequence[Acceptance]:
+        return tuple(self.world.acceptances)
+
+    def done(self, acceptance: Acceptance) -> None:
+        self.world.acceptances.remove(acceptance)
 
 
 class SimMetrics:

@@ -95,7 +95,14 @@ class Process:
         metrics = ports.SimMetrics()
         emit = Emitter(lambda _record: None, clock)
         reporting = Reporting(emit, metrics, ports.SimStatus(sim, name))
-        repository = Repository("shop", sources, registry, ports.SimLog(sim, name, self.log), reporting)
+        repository = Repository(
+            "shop",
+            sources,
+            registry,
+            ports.SimLog(sim, name, self.log),
+            reporting,
+            acceptances=ports.SimAcceptances(sim, name),
+        )
         self.loop = Loop([repository], sim.rules, clock, chance, emit=emit, metrics=metrics, on_report=self._reported)
         self.alive = True
         sim.trace.append(f"{name} begins epoch {epoch}")

@@ -28,6 +28,7 @@ from tests.simulation.told import Violation
 from tests.simulation.world import HOLD, MAIN, RELEASE, REPOSITORY_ID, World
 
 NAMES: Final = ("a", "b")
+SWEEP_S: Final = 20
 SETTLE_STEPS: Final = 40
 """Within so many looks at a resting world everything must be in its right state."""
 
@@ -64,6 +65,8 @@ class Simulation:
         self.trace: list[str] = [str(self.weather)]
         self.running: list[str] = []
         self.calm = False
+        self.still = False
+        """No sweep is due: whatever is asked for now has another reason."""
         self.passes = 0
         self.restarts = 0
         self.processes = {name: Process(self, name) for name in NAMES}
@@ -79,7 +82,14 @@ class Simulation:
     def rules(self, name: str) -> Rules:
         del name  # there is one repository
         world = self.world
-        return Rules(world.mode, world.suspended, self.policy, world.max_writes_per_hour)
+        return Rules(
+            world.mode,
+            world.suspended,
+            self.policy,
+            world.max_writes_per_hour,
+            sweep_interval_s=SWEEP_S,
+            sweep_reads_per_pass=0 if self.still else 500,
+        )
 
     def before(self, process: str, call: str, subject: str, possible: tuple[Fault, ...]) -> Fault | None:
         """Each step begins here: the world moves, another process may act, a fault may strike."""
@@ -154,6 +164,16 @@ class Simulation:
         self.trace.append("* the world rests")
         process = next((p for p in self.processes.values() if p.alive and p.log is self._newest()), None)
         process = process or self._restarted(self.processes["a"])
+        process = self._settled(process)
+        if self.rng.random() < 0.5:
+            # Then somebody meddles with tags, and later an operator accepts what is there.
+            for meddling in (events.tampered, events.accepted):
+                self.still = False
+                self.trace += [f"* {meddling.__name__} {meddling(self.world)}" for _ in range(3)]
+                process = self._settled(process)
+
+    def _settled(self, process: Process) -> Process:
+        """The process, perhaps begun anew, once everything is in its right state. Raises Violation."""
         wrong = ["no pass was made"]
         for _ in range(SETTLE_STEPS):
             self.world.time.advance(max(31.0, process.step()))
@@ -166,6 +186,7 @@ class Simulation:
         else:
             raise Violation(0, f"not at rest after {SETTLE_STEPS} steps: {'; '.join(wrong[:5])}")
         self._stays(process)
+        return process
 
     def _newest(self) -> GitLog | None:
         views = self.check.views
@@ -183,6 +204,7 @@ class Simulation:
         """Further steps change nothing, and ask the registry for nothing that is recorded."""
         entries, puts = len(self.check.entries), self.check.puts
         self.check.registry_calls.clear()
+        self.still = True
         cells: tuple[Cell, ...] = ()
         for _ in range(3):
             self.world.time.advance(max(31.0, process.step()))

@@ -14,6 +14,7 @@ from random import Random
 from state.git import CommitId, RefName
 from state.observed import BaselinePolicy, Mode, PullRequest
 from state.oci import Digest, Manifest, Repository, Tag
+from state.quarantine import Acceptance
 from tests.simulation.content import COMPONENTS, IMAGES, Code, build, repository
 
 REPOSITORY_ID = 4711
@@ -50,7 +51,7 @@ class Pr:
 class Registry:
     """Tags with all they ever were, manifests by digest, and what readers are not shown."""
 
-    tags: dict[tuple[Repository, str], list[Digest]] = field(default_factory=dict)
+    tags: dict[tuple[Repository, str], list[Digest | None]] = field(default_factory=dict)
     manifests: dict[tuple[Repository, Digest], Manifest] = field(default_factory=dict)
     hidden: set[Repository] = field(default_factory=set)
     """Everything there answers 404, as for a credential that lost its permission."""
@@ -62,6 +63,9 @@ class Registry:
         was = self.tags.setdefault((at, tag), [])
         if not was or was[-1] != manifest.digest:
             was.append(manifest.digest)
+
+    def remove(self, at: Repository, tag: str) -> None:
+        self.tags[at, tag].append(None)
 
     def now(self, at: Repository, tag: str) -> Digest | None:
         was = self.tags.get((at, tag))
@@ -77,7 +81,9 @@ class Registry:
         return was[-1] if was else None
 
     def any_tag(self, at: Repository) -> list[Tag]:
-        return [] if at in self.hidden else [Tag(tag) for (where, tag) in self.tags if where == at]
+        if at in self.hidden:
+            return []
+        return [Tag(tag) for (where, tag), was in self.tags.items() if where == at and was[-1] is not None]
 
 
 @dataclass(slots=True)
@@ -113,6 +119,9 @@ class World:
         self.builds: list[Build] = []
         self.watched: dict[str, set[Cell]] = {}
         """By process: tags it has found missing and may be about to make."""
+        self.quarantined: dict[CommitId, CommitId] = {}
+        """Head → the newest log entry about its quarantine, which an operator can read."""
+        self.acceptances: list[Acceptance] = []
         self.refused: set[Digest] = set()
         self.accepted: set[Digest] = set()
         self.made_of: dict[Digest, str] = {}

@@ -38,6 +38,8 @@ from state.observed import (
     Unknown,
 )
 from state.oci import Digest, Repository
+from state.plan import QuarantineHead
+from state.quarantine import Breach
 from state.verdict import Outcome, Verdict
 
 K = TypeVar("K")
@@ -98,6 +100,7 @@ BASELINE_STATES = st.sampled_from(
         *_UNREAD * 4,
     )
 )
+FOUND = st.sampled_from((None, BUILT))
 TAG_STATES = st.sampled_from(
     (
         *itertools.starmap(Present, itertools.product((*BASELINES, BUILT), (None, *VERDICTS))),
@@ -279,8 +282,14 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
         main=thinned(draw, {r: draw(BASELINE_STATES) for r in REPOSITORIES}),
         faithful=thinned(draw, {cell: draw(BASELINE_STATES) for cell in CELLS}) if is_faithful else {},
         tags=thinned(draw, {cell: draw(TAG_STATES) for cell in CELLS}),
+        swept={cell: draw(TAG_STATES) for cell, done in recorded.items() if done.settled and draw(COINS)},
         decisions=pinned,
         recorded=recorded,
+        quarantined={
+            head: (Breach(repository, done.digest, draw(FOUND)),)
+            for (repository, head), done in recorded.items()
+            if draw(COINS)
+        },
         admitted_forks=frozenset(
             (FORK, pr.number, pr.head) for pr in prs if pr.head_repository_id == FORK and draw(COINS)
         ),
@@ -343,4 +352,6 @@ def ledger_of(seen: Snapshot) -> Ledger:
     ]
     if rows:
         log.append(Kind.OUTCOME, {"intent": None, "writes": rows})
+    for head, breaches in seen.quarantined.items():
+        log.append(Kind.QUARANTINE, QuarantineHead(head, breaches, (1,)).to_json())
     return log

@@ -14,6 +14,7 @@ from reconciler.judgement import Fill, Held, Judgement, Take
 from state.decision import AwaitBuild, RetagFrom, Unresolved
 from state.hold import Reason
 from state.observed import Absent, BaselinePolicy, How, Present, Recorded, Snapshot, TagState, Unknown
+from state.quarantine import Breach
 from tests.unit.strategies import (
     ACCEPTED,
     BASELINES,
@@ -107,9 +108,9 @@ def test_the_tag_of_an_undecided_image_is_left_alone(state: TagState | None) -> 
         (None, True, Held(Reason.TAG_SETTLING, BASE)),
         (Unknown("-"), True, Held(Reason.TAG_SETTLING, BASE)),
         (Absent(), False, Held(Reason.TAG_SETTLING, BASE)),
-        (Absent(), True, Held(Reason.TAG_LOST, BASE)),
+        (Absent(), True, Held(Reason.TAG_LOST, None, BASE)),
         (Present(BASE), False, Take(BASE, How.RETAGGED, True)),
-        (Present(BUILT, ACCEPTED), False, Held(Reason.TAG_CONFLICT, BUILT)),
+        (Present(BUILT, ACCEPTED), False, Held(Reason.TAG_CONFLICT, BUILT, BASE)),
     ],
 )
 def test_an_own_write_that_no_read_has_shown_is_never_repeated(
@@ -124,10 +125,30 @@ def test_an_own_write_that_no_read_has_shown_is_never_repeated(
     same(found, expected)
 
 
-@pytest.mark.parametrize("state", [Absent(), Unknown("-"), Present(BUILT)])
-def test_a_settled_record_is_not_asked_about_again(state: TagState) -> None:
-    found = judged(RetagFrom(BASE), recorded={(ORDERS, A): Recorded(BASE, How.RETAGGED)}, tags={(ORDERS, A): state})
-    same(found, Recorded(BASE, How.RETAGGED))
+@pytest.mark.parametrize(
+    ("how", "state", "expected"),
+    [
+        (How.RETAGGED, Unknown("-"), Recorded(BASE, How.RETAGGED)),
+        (How.RETAGGED, Present(BASE), Recorded(BASE, How.RETAGGED)),
+        (How.RETAGGED, Absent(), Held(Reason.TAG_LOST, None, BASE)),
+        (How.RETAGGED, Present(BUILT, ACCEPTED), Held(Reason.TAG_CONFLICT, BUILT, BASE)),
+        (How.BUILT, Present(BUILT, ACCEPTED), Take(BUILT, How.BUILT, True, BASE)),
+        (How.BUILT, Present(BUILT, REFUSED), Held(Reason.TAG_CONFLICT, BUILT, BASE)),
+        (How.BUILT, Present(BUILT, UNCHECKED), Held(Reason.TAG_CONFLICT, BUILT, BASE)),
+        (How.BUILT, Present(BUILT), Held(Reason.TAG_CONFLICT, BUILT, BASE)),
+    ],
+)
+def test_a_settled_record_that_the_sweep_finds_otherwise(how: How, state: TagState, expected: Judgement) -> None:
+    wanted = RetagFrom(BASE) if how is How.RETAGGED else AwaitBuild()
+    same(judged(wanted, recorded={(ORDERS, A): Recorded(BASE, how)}, swept={(ORDERS, A): state}), expected)
+
+
+def test_a_quarantined_head_is_neither_filled_nor_adopted_and_what_was_found_stays_shown() -> None:
+    breach = Breach(BILLING, BASE, None)
+    for state in (Absent(), Present(BASE, ACCEPTED)):
+        same(judged(RetagFrom(BASE), tags={(ORDERS, A): state}, quarantined={A: (breach,)}), Held(Reason.QUARANTINED))
+    found = judged(RetagFrom(BASE), quarantined={A: (Breach(ORDERS, BASE, BUILT),)}, tags={(ORDERS, A): Present(BASE)})
+    same(found, Held(Reason.TAG_CONFLICT, BUILT, BASE))
 
 
 # --- what has to be read

@@ -12,6 +12,7 @@ from reconciler.planner import plan
 from state.decision import RetagFrom
 from state.hold import REMEDY, Reason
 from state.observed import Absent, Baseline, BaselinePolicy, How, Listing, Mode, Present, Recorded, Snapshot, Unknown
+from state.quarantine import Breach
 from tests.unit.strategies import (
     ACCEPTED,
     BASELINES,
@@ -27,6 +28,7 @@ from tests.unit.strategies import (
     TIPS,
     change_record,
     decision,
+    digest,
     inventory,
     pull_request,
     snapshot,
@@ -80,7 +82,13 @@ PRODUCED: Mapping[Reason, Snapshot] = {
         decisions={A: decision(A, UNCHANGED)}, recorded=UNSETTLED, tags=found(Present(BUILT, ACCEPTED))
     ),
     Reason.TAG_SETTLING: ours(decisions={A: decision(A, UNCHANGED)}, recorded=UNSETTLED),
-    Reason.TAG_LOST: ours(decisions={A: decision(A, UNCHANGED)}, recorded=UNSETTLED, overdue=frozenset({(ORDERS, A)})),
+    Reason.TAG_LOST: ours(
+        decisions={A: decision(A, UNCHANGED)},
+        recorded=UNSETTLED,
+        tags=found(Absent()),
+        overdue=frozenset({(ORDERS, A)}),
+    ),
+    Reason.QUARANTINED: ours(quarantined={A: (Breach(BILLING, digest("was"), None),)}),
     Reason.FOUND_UNPROVEN: ours(tags=found(Present(BUILT))),
     Reason.BUILD_REFUSED: ours(changes=CHANGED, tags=found(Present(BUILT, REFUSED))),
     Reason.OBSERVE_MODE: ours(mode=Mode.OBSERVE),

@@ -33,7 +33,7 @@ from state.observed import (
     Unknown,
 )
 from state.oci import Repository
-from state.plan import Adopt, EndHead, Hold, PinDecision, Plan, ResolveDecision, Retag
+from state.plan import Adopt, EndHead, Hold, PinDecision, Plan, QuarantineHead, ResolveDecision, Retag
 from tests.unit.strategies import (
     BASELINES,
     BILLING,
@@ -76,7 +76,7 @@ WHOLE_HEAD = (Reason.CATALOGUE_INVALID, Reason.INVENTORY_UNKNOWN, Reason.CHANGED
 
 def carried_out(seen: Snapshot, made: Plan) -> Snapshot:
     """The snapshot after every action of the plan succeeded and was recorded."""
-    decisions, recorded = dict(seen.decisions), dict(seen.recorded)
+    decisions, recorded, quarantined = dict(seen.decisions), dict(seen.recorded), dict(seen.quarantined)
     written = 0
     for action in made.actions:
         match action:
@@ -88,12 +88,15 @@ def carried_out(seen: Snapshot, made: Plan) -> Snapshot:
             case Retag(repository, head, baseline, _):
                 written += 1
                 recorded[repository, head] = Recorded(baseline, How.RETAGGED)
+            case QuarantineHead(head, breaches, _):
+                quarantined[head] = (*quarantined.get(head, ()), *breaches)
             case Adopt(repository, head, digest, how, _, proven):
                 recorded[repository, head] = Recorded(digest, how, proven)
             case EndHead(head, _):
                 del decisions[head]
                 recorded = {cell: done for cell, done in recorded.items() if cell[1] != head}
-    return replace(seen, decisions=decisions, recorded=recorded, writes_left=seen.writes_left - written)
+    left = seen.writes_left - written
+    return replace(seen, decisions=decisions, recorded=recorded, quarantined=quarantined, writes_left=left)
 
 
 def of_kind(made: Plan, *kinds: type[Any]) -> list[Any]:
@@ -220,8 +223,20 @@ def test_a_head_is_decided_before_anything_is_recorded_or_written_for_it(seen: S
             case Retag() | Adopt():
                 wanted = decided[action.head].images[action.repository]
                 assert isinstance(wanted, RetagFrom | AwaitBuild)
-            case EndHead():
+            case EndHead() | QuarantineHead():
                 pass
+
+
+@many
+@given(snapshots())
+def test_nothing_is_written_or_adopted_anew_for_a_quarantined_head(seen: Snapshot) -> None:
+    made = plan(seen)
+    stopped = seen.quarantined.keys() | {action.head for action in of_kind(made, QuarantineHead)}
+    assert not {action.head for action in of_kind(made, Retag)} & stopped
+    assert all((a.repository, a.head) in seen.recorded for a in of_kind(made, Adopt) if a.head in stopped)
+    for action in of_kind(made, QuarantineHead):
+        for breach in action.breaches:
+            assert breach.recorded == seen.recorded[breach.repository, action.head].digest != breach.found
 
 
 @many
