@@ -21,6 +21,7 @@ import urllib3.exceptions
 
 from state.errors import ConfigError, Denied, RateLimited, ReconcilerError, Terminal, Unavailable, Unsupported
 
+PAUSE_MAX_S: Final = 3600.0
 _TEXT_MAX: Final = 200
 _RATE_WORDS: Final = re.compile(r"rate.?limit|too.?many.?requests", re.IGNORECASE)
 _QUOTA_WORDS: Final = re.compile(r"quota|storage limit|billing", re.IGNORECASE)
@@ -70,20 +71,35 @@ def is_rate_limit(response: requests.Response) -> bool:
 
 
 def retry_after_s(response: requests.Response, now: datetime) -> float | None:
-    """The pause asked for in seconds, by header (seconds or HTTP date) or in the text; None if there is none."""
+    """The pause asked for in seconds, by header (seconds or HTTP date) or in the text; None if there is none.
+
+    A date is compared with the server's own clock where it tells it, since ours may be wrong. A pause is at most
+    PAUSE_MAX_S: an answer alone must not silence us for days.
+    """
+    asked = _asked_s(response, now)
+    return asked if asked is None else min(asked, PAUSE_MAX_S)
+
+
+def _asked_s(response: requests.Response, now: datetime) -> float | None:
     header = response.headers.get("Retry-After", "").strip()
     if header.isascii() and header.isdigit():
         return float(header[:9])
     if header:
-        try:
-            when = parsedate_to_datetime(header)
-        except ValueError:
-            pass
-        else:
-            return max(0.0, (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() - now.timestamp())
+        when = _date(header)
+        if when is not None:
+            return max(0.0, (when - (_date(response.headers.get("Date", "")) or now)).total_seconds())
     if found := _PAUSE.search(response.content.decode("utf-8", "replace")):
         return float(found[1]) * _UNIT_S[(found[2] or "").lower()]
     return None
+
+
+def _date(text: str) -> datetime | None:
+    """An HTTP date; None if it is none."""
+    try:
+        when = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return when if when.tzinfo else when.replace(tzinfo=UTC)
 
 
 def refusal(response: requests.Response, where: str, *, now: datetime, cooldown_s: float) -> ReconcilerError:

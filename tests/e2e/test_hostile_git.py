@@ -58,7 +58,9 @@ def test_what_strangers_wrote_reaches_no_screen_line_or_entry_unescaped(
             case "the registry":
                 front.fault = lambda _: error(400, EVIL, EVIL)
             case "the catalogue":
-                shop.commits_to_main({"ameide.yaml": f"version: {quoted}\nimages: {{orders: {{inputs: [{quoted}]}}}}\n"})
+                shop.commits_to_main(
+                    {"ameide.yaml": f"version: {quoted}\nimages: {{orders: {{inputs: [{quoted}]}}}}\n"}
+                )
             case _:
                 shop.commits_to_main({"ameide/inventory.yaml": f"version: {quoted}\n"}, shop.world.gitops)
         with shop.reconciler() as running:
@@ -239,14 +241,12 @@ def test_a_repository_that_goes_away_while_it_runs_holds_everything_and_heals(sh
     assert filled(shop, head)
 
 
-
-
-
 def test_submodules_of_a_head_are_never_fetched_or_run(shop: Shop) -> None:
     trap = shop.root / "sprung"
     modules = (
         f'[submodule "a"]\n\tpath = primitives/domain/orders/lib\n\turl = ext::sh -c "touch {trap}"\n'
-        f'\tupdate = !touch {trap}\n[submodule "../../hooks"]\n\tpath = .git/hooks\n\turl = --upload-pack=touch {trap}\n'
+        f"\tupdate = !touch {trap}\n"
+        f'[submodule "../../hooks"]\n\tpath = .git/hooks\n\turl = --upload-pack=touch {trap}\n'
     )
     _, plain = shop.opens("docs", {".gitmodules": modules})
     repository = git(shop)

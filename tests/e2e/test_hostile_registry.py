@@ -1,6 +1,6 @@
-"""A registry that misbehaves in the middle of passes: what the matrix says, that nothing is written, and that it heals.
+"""A registry that misbehaves in the middle of passes: what the matrix says, that nothing is written, that it heals.
 
-The registry is real; a stub stands before it and spoils what concerns one image. Client, loop and log are the product's.
+The registry is real; a stub before it spoils what concerns one image. Client, passes and log are the product's.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ READS: dict[str, tuple[Fault, str, str]] = {
     "401": (says(error(401, "UNAUTHORIZED")), "pass_problem", "credential"),
     "403 denied": (says(error(403, "DENIED", "requested access is denied")), "pass_problem", "check that it exists"),
     "403 rate": (says(error(403, "DENIED", "API rate limit exceeded")), "pass_problem", "limits our rate"),
-    "403 quota": (says(error(403, "DENIED", "storage quota exceeded")), "pass_problem", "free some of the owner's quota"),
+    "403 quota": (says(error(403, "DENIED", "storage quota exceeded")), "pass_problem", "the owner's quota"),
     "404 to everything": (says(error(404, "NAME_UNKNOWN")), "", ""),
     "429 in seconds": (says(error(429, "TOOMANYREQUESTS", Retry_After="300")), "pass_problem", "limits our rate"),
     "429 as a date": (says(error(429, "TOOMANYREQUESTS", Retry_After=LATER)), "pass_problem", "limits our rate"),
