@@ -33,6 +33,7 @@ from tests.contract.registry.support import (
 from tests.fixtures.registry_stub import Reply, Seen, Stub, error
 
 OK = Reply(200, {"Content-Type": OCI_INDEX, "Docker-Content-Digest": MANIFEST.digest}, MANIFEST.raw)
+TODAY = {"Date": format_datetime(START, usegmt=True)}
 CREATED = Reply(201, {"Docker-Content-Digest": MANIFEST.digest})
 DROP = Reply(drop=True)
 
@@ -77,11 +78,11 @@ def test_waits_double_up_to_a_cap_with_full_jitter(
     ("reply", "pause_s"),
     [
         (error(429, "TOOMANYREQUESTS", Retry_After="7"), 7),
-        (error(503, "UNAVAILABLE", Retry_After=format_datetime(START + timedelta(seconds=9), usegmt=True)), 9),
+        (error(503, "UNAVAILABLE", Retry_After=format_datetime(START + timedelta(seconds=9), usegmt=True), **TODAY), 9),
         (error(429, "TOOMANYREQUESTS", "retry-after: 10.3ms, allowed: 2000/minute"), 0.0103),
         (error(403, "DENIED", "rate limit; retry-after: 2s"), 2),
         (error(503, "X", Retry_After="soon"), 0),
-        (error(503, "X", Retry_After=format_datetime(START - timedelta(seconds=9), usegmt=True)), 0),
+        (error(503, "X", Retry_After=format_datetime(START - timedelta(seconds=9), usegmt=True), **TODAY), 0),
     ],
 )
 def test_the_pause_a_registry_asks_for_is_kept(stub: Stub, client: Connect, reply: Reply, pause_s: float) -> None:
@@ -104,7 +105,7 @@ def test_a_date_to_come_back_at_is_read_by_the_clock_of_the_server(stub: Stub, c
 def test_no_answer_silences_us_for_more_than_an_hour(stub: Stub, client: Connect, asked: str) -> None:
     clock = ManualClock()
     registry = client(stub.host, clock=clock)
-    stub.script(error(429, "TOOMANYREQUESTS", Retry_After=asked), OK)
+    stub.script(error(429, "TOOMANYREQUESTS", Retry_After=asked, **TODAY), OK)
     with pytest.raises(RateLimited) as caught:
         registry.manifest(repository(stub.host), TAG)
     assert caught.value.retry_after_s == 3600
