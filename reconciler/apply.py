@@ -27,7 +27,7 @@ from reconciler.ports import (
 from reconciler.record import Recorder
 from state.canonical import Json
 from state.entry import Kind
-from state.errors import IntegrityError, ReconcilerError, Transient
+from state.errors import Fenced, IntegrityError, LedgerMoved, LogRollback, ReconcilerError, Transient
 from state.git import CommitId
 from state.history import Result, Write
 from state.observed import Absent, How, Present, PullRequest, TagState
@@ -302,7 +302,11 @@ class Applier:
         write = due.write
         with self._targets.metrics.timed("tag_write"):
             try:
-                self._targets.writer.put_manifest(write.repository, Tag(write.head), due.manifest)
+                self._targets.writer.put_manifest(
+                    write.repository, Tag(write.head), due.manifest, self._recorder.confirm
+                )
+            except (Fenced, LedgerMoved, LogRollback):
+                raise  # another writer took over, perhaps while this process stood still: nothing more is sent
             except Transient as error:
                 return _Written(write, Result.UNCERTAIN, why=str(error))
             except IntegrityError as error:

@@ -201,11 +201,15 @@ class RegistryReader(Protocol):
 class RegistryWriter(Protocol):
     """Writing tags."""
 
-    def put_manifest(self, repository: Repository, tag: Tag, manifest: Manifest) -> None:
+    def put_manifest(
+        self, repository: Repository, tag: Tag, manifest: Manifest, confirm: Callable[[], None] | None = None
+    ) -> None:
         """Store `manifest` under `tag`, byte for byte, with its own media type.
 
-        An existing tag is overwritten: whether that may happen is the caller's decision. Returns only on a 201 (or
-        200) whose `Docker-Content-Digest` is the manifest's. Source: distribution-spec v1.1.1, end-7.
+        An existing tag is overwritten: whether that may happen is the caller's decision. `confirm` is called right
+        before each request is sent, after every wait for a turn: what it raises is raised, and nothing is sent.
+        Returns only on a 201 (or 200) whose `Docker-Content-Digest` is the manifest's. Source: distribution-spec
+        v1.1.1, end-7.
 
         Raises:
             IntegrityError: the registry answers with another digest.
@@ -275,6 +279,12 @@ class LogStore(Protocol):
         """Append one entry after the tip this writer knows; when it returns, the entry is on disk.
 
         Raises LedgerMoved if another writer appended first, Fenced if this writer's epoch is over.
+        """
+
+    def confirm(self) -> None:
+        """Pass if the branch here still ends with the entry that this writer appended last. Cheap: one ref is read.
+
+        Raises LedgerMoved or Fenced if another writer appended, LogRollback if the branch lost entries.
         """
 
     def push(self) -> bool:

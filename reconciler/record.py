@@ -37,6 +37,10 @@ class Recorder:
         """One entry by id."""
         return self._log.read(entry).entry
 
+    def confirm(self) -> None:
+        """Pass if this is still the log's writer. Raises LedgerMoved, Fenced or LogRollback."""
+        self._log.confirm()
+
     def append(self, kind: Kind, body: Mapping[str, Json], blobs: Mapping[str, bytes] | None = None) -> CommitId:
         """Append one entry and return its id. Raises LedgerMoved, Fenced or Transient; then nothing counts."""
         logged = self._log.append(kind, body, blobs)

@@ -160,6 +160,9 @@ class GitLog:
                 f"log {self.name.ref}: the key in force is {standing.key.fingerprint}, this writer's is "
                 f"{self._key.fingerprint}; sign with the one in force, or rotate to the new one with it"
             )
+        if standing is not None:
+            # Before anything is appended: a log that is damaged anywhere stays as it is, and can be put back.
+            self._store.path(standing.id)
         self._standing = standing
         self._stopped = None
         if standing is None:
@@ -239,6 +242,17 @@ class GitLog:
             raise InvalidValue(f"log: {kind.value} entries are made by activate() and rotate()")
         with self._lock:
             return self._append(kind, body, blobs or {})
+
+    def confirm(self) -> None:
+        """Pass if the branch still ends with the entry that this writer appended last; one ref is read.
+
+        Raises what the next append would: LedgerMoved, Fenced, LogRollback. A remote is not asked.
+        """
+        with self._lock:
+            self._must_run()
+            known = self._known().id
+            if (now := target(self._repository, self.name.ref)) != known:
+                raise self._failed(Kind.OUTCOME, known, ValueError(f"the branch reads {now}"))
 
     def rotate(self, sign: Sign, public_key: str) -> Logged:
         """Announce a new key by an entry that the old one signs; from then on the new one signs."""

@@ -21,8 +21,10 @@ import urllib3.exceptions
 
 from state.errors import ConfigError, Denied, RateLimited, ReconcilerError, Terminal, Unavailable, Unsupported
 
+PAUSE_MAX_S: Final = 3600.0
 _TEXT_MAX: Final = 200
 _RATE_WORDS: Final = re.compile(r"rate.?limit|too.?many.?requests", re.IGNORECASE)
+_QUOTA_WORDS: Final = re.compile(r"quota|storage limit|billing", re.IGNORECASE)
 _PAUSE: Final = re.compile(r"retry-after:\s*([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*(ms|µs|us|s|m|h)?\b", re.IGNORECASE)
 _UNIT_S: Final = {"ms": 1e-3, "µs": 1e-6, "us": 1e-6, "s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
 _BAD_URL: Final = (
@@ -69,20 +71,35 @@ def is_rate_limit(response: requests.Response) -> bool:
 
 
 def retry_after_s(response: requests.Response, now: datetime) -> float | None:
-    """The pause asked for in seconds, by header (seconds or HTTP date) or in the text; None if there is none."""
+    """The pause asked for in seconds, by header (seconds or HTTP date) or in the text; None if there is none.
+
+    A date is compared with the server's own clock where it tells it, since ours may be wrong. A pause is at most
+    PAUSE_MAX_S: an answer alone must not silence us for days.
+    """
+    asked = _asked_s(response, now)
+    return asked if asked is None else min(asked, PAUSE_MAX_S)
+
+
+def _asked_s(response: requests.Response, now: datetime) -> float | None:
     header = response.headers.get("Retry-After", "").strip()
     if header.isascii() and header.isdigit():
         return float(header[:9])
     if header:
-        try:
-            when = parsedate_to_datetime(header)
-        except ValueError:
-            pass
-        else:
-            return max(0.0, (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() - now.timestamp())
+        when = _date(header)
+        if when is not None:
+            return max(0.0, (when - (_date(response.headers.get("Date", "")) or now)).total_seconds())
     if found := _PAUSE.search(response.content.decode("utf-8", "replace")):
         return float(found[1]) * _UNIT_S[(found[2] or "").lower()]
     return None
+
+
+def _date(text: str) -> datetime | None:
+    """An HTTP date; None if it is none."""
+    try:
+        when = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return when if when.tzinfo else when.replace(tzinfo=UTC)
 
 
 def refusal(response: requests.Response, where: str, *, now: datetime, cooldown_s: float) -> ReconcilerError:
@@ -101,7 +118,7 @@ def refusal(response: requests.Response, where: str, *, now: datetime, cooldown_
             pause = cooldown_s
         return RateLimited(f"{text}; the registry limits our rate", retry_after_s=pause)
     if status in {401, 403}:
-        return Denied(f"{text}; check that the configured credential may do this, or configure one")
+        return Denied(f"{text}; {_remedy(response)}")
     if status in {405, 501, 505}:
         return Unsupported(f"{text}; this registry does not support the call")
     if status == 408 or status >= 500:
@@ -109,6 +126,14 @@ def refusal(response: requests.Response, where: str, *, now: datetime, cooldown_
     if status < 400:
         return Unavailable(f"{text}, which is not a registry's answer here; check the host and any proxy before it")
     return Terminal(f"{text}; the same request would be refused again")
+
+
+def _remedy(response: requests.Response) -> str:
+    """A 401 or 403 has several meanings; GHCR and others answer 403 also where a repository does not exist."""
+    if response.status_code == 403 and _QUOTA_WORDS.search(response.content.decode("utf-8", "replace")):
+        return "free some of the owner's quota, or raise it"
+    hidden = "that it exists and " if response.status_code == 403 else ""
+    return f"check {hidden}that the configured credential may do this, or configure one"
 
 
 def unanswered(error: Exception, where: str) -> ReconcilerError:

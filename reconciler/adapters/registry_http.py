@@ -8,7 +8,7 @@ and given to the mounted adapter.
 from __future__ import annotations
 
 import http.client
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
@@ -39,6 +39,8 @@ class Call(NamedTuple):
     body: bytes | None = None
     max_bytes: int = 8 * 1024
     stream: bool = False
+    confirm: Callable[[], None] | None = None
+    """Called right before each time this is sent; raises where it must not be sent any more."""
 
 
 class NoAuth(AuthBase):

@@ -152,7 +152,9 @@ class OrasRegistry(oras.provider.Registry):  # type: ignore[misc]  # oras ships 
 
     # --- RegistryWriter ----------------------------------------------------------------------------------------------
 
-    def put_manifest(self, repository: Repository, tag: Tag, manifest: Manifest) -> None:
+    def put_manifest(
+        self, repository: Repository, tag: Tag, manifest: Manifest, confirm: Callable[[], None] | None = None
+    ) -> None:
         """See RegistryWriter. A registry with immutable tags that holds this very digest counts as written.
 
         Where the 201 names no digest, the tag is read back.
@@ -165,7 +167,7 @@ class OrasRegistry(oras.provider.Registry):  # type: ignore[misc]  # oras ships 
         if len(manifest.raw) > self.limits.manifest_max_bytes:
             raise Terminal(f"{where}: the manifest has {len(manifest.raw)} bytes; nothing was sent")
         call = self._manifest_call("PUT", repository, tag)._replace(
-            headers={"Content-Type": manifest.media_type}, body=manifest.raw, max_bytes=64 * 1024
+            headers={"Content-Type": manifest.media_type}, body=manifest.raw, max_bytes=64 * 1024, confirm=confirm
         )
         response = self._run(call)
         if _may_be_immutable(response) and self.resolve(repository, tag) == manifest.digest:
@@ -244,6 +246,8 @@ class OrasRegistry(oras.provider.Registry):  # type: ignore[misc]  # oras ships 
         return response
 
     def _counted(self, call: Call, authorization: str | None, attempt: Attempt, until: float) -> requests.Response:
+        if call.confirm is not None:
+            call.confirm()
         attempt.sent = True
         status = "none"
         try:

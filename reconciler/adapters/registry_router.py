@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from reconciler.ports import RegistryReader, RegistryWriter
@@ -33,8 +33,10 @@ class Registries:
     def tags(self, repository: Repository) -> Sequence[Tag] | None:
         return self.client(repository).tags(repository)
 
-    def put_manifest(self, repository: Repository, tag: Tag, manifest: Manifest) -> None:
-        self.client(repository).put_manifest(repository, tag, manifest)
+    def put_manifest(
+        self, repository: Repository, tag: Tag, manifest: Manifest, confirm: Callable[[], None] | None = None
+    ) -> None:
+        self.client(repository).put_manifest(repository, tag, manifest, confirm)
 
     def client(self, repository: Repository) -> RegistryClient:
         """The client of this repository's host. Raises ConfigError."""

@@ -93,12 +93,18 @@ def main(arguments: list[str] | None = None) -> None:
     except OSError as error:
         # What no command foresaw: a full disk or a broken device may pass, anything else needs a person.
         where = f"{error.filename}: " if error.filename is not None else ""
-        click.echo(f"ameide: {where}{error.strerror or error}", err=True)
+        complain(f"{where}{error.strerror or error}")
         sys.exit(EXIT_DEPENDENCY if error.errno in (errno.ENOSPC, errno.EIO, errno.EDQUOT) else EXIT_BAD_INPUT)
     except ReconcilerError as error:
-        click.echo(f"ameide: {error}", err=True)
+        complain(str(error))
         sys.exit(exit_code(error))
     sys.exit(code if isinstance(code, int) else EXIT_CLEAN)
+
+
+def complain(text: str) -> None:
+    """Say what is wrong on standard error. Lines stay lines; what could steer a terminal within one is spelt out."""
+    spelt = "".join(c if c == "\n" or c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    click.echo(f"ameide: {spelt}", err=True)
 
 
 def exit_code(error: ReconcilerError) -> int:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reconciler.cli import EXIT_BAD_INPUT, EXIT_CLEAN, EXIT_FINDINGS
+from reconciler.cli import EXIT_BAD_INPUT, EXIT_CLEAN, EXIT_FINDINGS, complain
 
 if TYPE_CHECKING:
     from reconciler.observe import Tick
@@ -97,7 +97,7 @@ def plan(config: Path, repo: str | None, as_json: bool) -> int:
         seen = wiring.look_only(common, settings, tick)
     made = make_plan(seen.look.snapshot)
     for problem in seen.look.problems:
-        click.echo(f"ameide: {problem}", err=True)
+        complain(str(problem))
     if as_json:
         click.echo(canonical.dumps(made.to_json()))
     else:
@@ -172,7 +172,7 @@ def explain(config: Path, repo: str | None, pr: int, component: str, as_json: bo
     if cell is None:
         open_now = ", ".join(f"#{n}" for n in sorted({c.pr for c in cells})) or "none"
         known = ", ".join(sorted({c.component for c in cells if c.component})) or "none"
-        click.echo(f"ameide: no cell #{pr} {component}: open are {open_now}; components are {known}", err=True)
+        complain(f"no cell #{pr} {component}: open are {open_now}; components are {known}")
         return EXIT_BAD_INPUT
     made = make_explanation(cell, seen.history, seen.read)
     if as_json:

@@ -95,7 +95,9 @@ def _application(handle: Handler, emitter: Emitter) -> WSGIApplication:
 
 
 def _text(body: str, status: int) -> Response:
-    return Response(body + "\n", status, content_type="text/plain; charset=utf-8")
+    # A reason may quote what strangers wrote, and these answers are read in terminals.
+    spelt = "".join(c if c == "\n" or c.isprintable() else c.encode("unicode_escape").decode() for c in body)
+    return Response(spelt + "\n", status, content_type="text/plain; charset=utf-8")
 
 
 def _error(status: int, name: str) -> Response:

@@ -17,7 +17,7 @@ from reconciler.matrix import State
 from state.entry import Kind
 from state.errors import Unavailable
 from state.git import CommitId
-from state.oci import Manifest, Repository, Tag
+from state.oci import Repository
 from tests.fixtures.shop import Death, Ports, Shop, cells, changes, open_shop
 
 EFFECTS = frozenset({"log.append", "log.push", "registry.put_manifest"})
@@ -228,11 +228,11 @@ def test_a_write_that_fails_is_tried_again_after_a_pause_and_not_before(stage: S
     scene = stage.next()
     tries: list[Repository] = []
 
-    def refused(put: Callable[..., None], repository: Repository, tag: Tag, manifest: Manifest) -> None:
+    def refused(put: Callable[..., None], repository: Repository, *rest: Any) -> None:
         tries.append(repository)
         if len(tries) <= 2:
             raise Unavailable("503")
-        put(repository, tag, manifest)
+        put(repository, *rest)
 
     with stage.shop.reconciler(writing(refused)) as running:
         running.one_pass()

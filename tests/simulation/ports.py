@@ -264,6 +264,9 @@ class SimLog(Port):
     def tip(self) -> CommitId | None:
         return self.log.tip()
 
+    def confirm(self) -> None:
+        self.log.confirm()
+
     def append(self, kind: Kind, body: Mapping[str, Json], blobs: Mapping[str, bytes] | None = None) -> Logged:
         def effect() -> Logged:
             made = self.log.append(kind, body, blobs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from reconciler.ports import Purpose
 from state.errors import Denied
@@ -43,7 +43,9 @@ class SimRegistry(Port):
         self.check.tags_read(self.process, repository, found)
         return found
 
-    def put_manifest(self, repository: Repository, tag: Tag, manifest: Manifest) -> None:
+    def put_manifest(
+        self, repository: Repository, tag: Tag, manifest: Manifest, confirm: Callable[[], None] | None = None
+    ) -> None:
         def effect() -> None:
             registry, now = self.world.registry, self.world.time.monotonic
             if repository in registry.hidden:
@@ -53,6 +55,8 @@ class SimRegistry(Port):
                 registry.stale_until[repository, tag] = now + self.steps.draw().uniform(0, 80)
             registry.put(repository, tag, manifest)
 
+        if confirm is not None:
+            confirm()
         self.check.put(self.process, repository, tag, manifest.digest)
         self.call("registry.put", f"{repository.path}:{tag[:12]} {manifest.digest.short}", effect, WRITE)
 

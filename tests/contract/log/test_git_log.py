@@ -155,6 +155,23 @@ def test_a_second_writer_that_got_past_the_lock_fences_the_first(bench: LogBench
     assert verify(bench.repo).clean
 
 
+def test_a_writer_can_ask_whether_it_still_is_the_one(bench: LogBench, tmp_path: Path) -> None:
+    log = bench.log()
+    log.activate()
+    log.confirm()
+    made = log.append(Kind.CONFIG, {})
+    log.confirm()
+    next(bench.repo.glob("*.flock")).unlink()  # as on another machine that shares the disk
+    with bench.log(writer="rec-1"), pytest.raises(Fenced, match="epoch 2 belongs to rec-1"):
+        log.confirm()
+    with pytest.raises(Fenced):
+        log.append(Kind.CONFIG, {})
+    log.close()
+    bench.git("update-ref", NAME.ref, f"{made.id}^")
+    with pytest.raises(LogRollback):
+        bench.log().activate()
+
+
 def test_an_entry_slipped_in_within_our_epoch_moves_the_ledger(bench: LogBench, opened: Opened) -> None:
     log = opened(bench.log())
     forger = Forger(bench, bench.repo)

@@ -18,7 +18,7 @@ import urllib3.exceptions
 from reconciler.adapters.registry_errors import unanswered
 from reconciler.adapters.registry_limits import Limits
 from reconciler.adapters.registry_pacing import Pacer
-from state.errors import Denied, RateLimited, ReconcilerError, Terminal, Unavailable, Unsupported
+from state.errors import Denied, Fenced, RateLimited, ReconcilerError, Terminal, Unavailable, Unsupported
 from state.oci import OCI_INDEX
 from tests.contract.registry.support import (
     MANIFEST,
@@ -33,6 +33,7 @@ from tests.contract.registry.support import (
 from tests.fixtures.registry_stub import Reply, Seen, Stub, error
 
 OK = Reply(200, {"Content-Type": OCI_INDEX, "Docker-Content-Digest": MANIFEST.digest}, MANIFEST.raw)
+TODAY = {"Date": format_datetime(START, usegmt=True)}
 CREATED = Reply(201, {"Docker-Content-Digest": MANIFEST.digest})
 DROP = Reply(drop=True)
 
@@ -77,11 +78,11 @@ def test_waits_double_up_to_a_cap_with_full_jitter(
     ("reply", "pause_s"),
     [
         (error(429, "TOOMANYREQUESTS", Retry_After="7"), 7),
-        (error(503, "UNAVAILABLE", Retry_After=format_datetime(START + timedelta(seconds=9), usegmt=True)), 9),
+        (error(503, "UNAVAILABLE", Retry_After=format_datetime(START + timedelta(seconds=9), usegmt=True), **TODAY), 9),
         (error(429, "TOOMANYREQUESTS", "retry-after: 10.3ms, allowed: 2000/minute"), 0.0103),
         (error(403, "DENIED", "rate limit; retry-after: 2s"), 2),
         (error(503, "X", Retry_After="soon"), 0),
-        (error(503, "X", Retry_After=format_datetime(START - timedelta(seconds=9), usegmt=True)), 0),
+        (error(503, "X", Retry_After=format_datetime(START - timedelta(seconds=9), usegmt=True), **TODAY), 0),
     ],
 )
 def test_the_pause_a_registry_asks_for_is_kept(stub: Stub, client: Connect, reply: Reply, pause_s: float) -> None:
@@ -89,6 +90,27 @@ def test_the_pause_a_registry_asks_for_is_kept(stub: Stub, client: Connect, repl
     stub.script(reply, OK)
     client(stub.host, clock=clock).manifest(repository(stub.host), TAG)
     assert sum(clock.slept) == pytest.approx(pause_s)
+
+
+def test_a_date_to_come_back_at_is_read_by_the_clock_of_the_server(stub: Stub, client: Connect) -> None:
+    theirs = START + timedelta(days=3)  # or ours was set back
+    dates = {"Date": theirs, "Retry-After": theirs + timedelta(seconds=9)}
+    stub.script(Reply(429, {name: format_datetime(at, usegmt=True) for name, at in dates.items()}), OK)
+    clock = ManualClock()
+    client(stub.host, clock=clock).manifest(repository(stub.host), TAG)
+    assert sum(clock.slept) == 9
+
+
+@pytest.mark.parametrize("asked", ["999999999", format_datetime(START + timedelta(days=3), usegmt=True)])
+def test_no_answer_silences_us_for_more_than_an_hour(stub: Stub, client: Connect, asked: str) -> None:
+    clock = ManualClock()
+    registry = client(stub.host, clock=clock)
+    stub.script(error(429, "TOOMANYREQUESTS", Retry_After=asked, **TODAY), OK)
+    with pytest.raises(RateLimited) as caught:
+        registry.manifest(repository(stub.host), TAG)
+    assert caught.value.retry_after_s == 3600
+    clock.advance(3601)
+    assert registry.manifest(repository(stub.host), TAG) == MANIFEST
 
 
 @pytest.mark.parametrize("status", [429, 503])
@@ -157,6 +179,19 @@ def test_a_put_that_was_limited_or_never_sent_did_not_happen(stubs: Callable[...
     with pytest.raises(Unavailable, match="Connection refused") as refused:
         client(gone.host).put_manifest(repository(gone.host), TAG, MANIFEST)
     assert "may have happened" not in str(limited.value) + str(refused.value)
+
+
+def test_leave_to_write_is_asked_for_before_every_try(stub: Stub, client: Connect) -> None:
+    left = [None, None, Fenced("another writer took over")]
+
+    def confirm() -> None:
+        if (error := left.pop(0)) is not None:
+            raise error
+
+    stub.script(Reply(503), DROP, CREATED)
+    with pytest.raises(Fenced):
+        client(stub.host).put_manifest(repository(stub.host), TAG, MANIFEST, confirm)
+    assert stub.methods() == ["PUT", "PUT"]
 
 
 def test_an_upload_is_never_repeated(stub: Stub, client: Connect) -> None:

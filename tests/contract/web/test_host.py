@@ -79,6 +79,11 @@ def test_readiness_says_why_not(running: Running) -> None:
     assert (answer.status_code, answer.text) == (503, "the configuration was refused\n")
 
 
+def test_a_reason_that_quotes_a_stranger_steers_no_terminal(running: Running) -> None:
+    running.health.readiness = (False, "one\n  two \x1b[2J\u202e")
+    assert running.ask("private", "/readyz").text == "one\n  two \\x1b[2J\\u202e\n"
+
+
 def test_metrics_are_in_the_text_format(running: Running) -> None:
     answer = running.ask("private", "/metrics")
     assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
