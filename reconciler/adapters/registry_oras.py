@@ -265,6 +265,8 @@ class OrasRegistry(oras.provider.Registry):  # type: ignore[misc]  # oras ships 
         found = _REPOSITORY.match(urlsplit(call.url).path)
         if not found:
             return Scope("", "")
+        if call.method == "DELETE":  # the probe's alone; distribution grants `delete` apart from `push` (token.md)
+            return Scope(found[1], "pull,push,delete")
         return Scope(found[1], "pull" if call.method in _READS else "pull,push")
 
     def _manifest_call(self, method: str, repository: Repository, reference: Tag | Digest) -> Call:

@@ -1,4 +1,4 @@
-"""`ameide registry`: the embedded OCI registry."""
+"""`ameide registry`: the embedded OCI registry, and what any registry really does."""
 
 from __future__ import annotations
 
@@ -10,10 +10,15 @@ from pathlib import Path
 
 import click
 
+from reconciler.cli.registry_probe import command as probe
+
 
 @click.group("registry")
 def command() -> None:
-    """Serve the embedded OCI registry."""
+    """Serve the embedded OCI registry, or probe another one."""
+
+
+command.add_command(probe)
 
 
 @command.command("serve")
