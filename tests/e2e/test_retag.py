@@ -26,7 +26,18 @@ def distribution_shop(tmp_path: Path, distribution: RegistryServer) -> Shop:
     return Shop(tmp_path, distribution.host)
 
 
-@pytest.fixture(params=["embedded_shop", pytest.param("distribution_shop", marks=pytest.mark.distribution)])
+@pytest.fixture
+def distribution3_shop(tmp_path: Path, distribution3: RegistryServer) -> Shop:
+    return Shop(tmp_path, distribution3.host)
+
+
+@pytest.fixture(
+    params=[
+        "embedded_shop",
+        pytest.param("distribution_shop", marks=pytest.mark.distribution),
+        pytest.param("distribution3_shop", marks=pytest.mark.distribution3),
+    ]
+)
 def any_shop(request: pytest.FixtureRequest) -> Shop:
     """The shop on the embedded registry and on distribution."""
     shop: Shop = request.getfixturevalue(request.param)
