@@ -36,6 +36,9 @@ class Registries:
     def put_manifest(self, repository: Repository, tag: Tag, manifest: Manifest) -> None:
         self.client(repository).put_manifest(repository, tag, manifest)
 
+    def put_tags(self, repository: Repository, tags: Sequence[Tag], manifest: Manifest) -> frozenset[Tag]:
+        return self.client(repository).put_tags(repository, tags, manifest)
+
     def client(self, repository: Repository) -> RegistryClient:
         """The client of this repository's host. Raises ConfigError."""
         try:

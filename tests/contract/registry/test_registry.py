@@ -10,11 +10,13 @@ import pytest
 
 from reconciler.adapters.registry_oras import OrasRegistry
 from reconciler.adapters.registry_router import Registries
+from reconciler.ports import TAGS_PER_PUT
 from state.errors import ConfigError, IntegrityError, Terminal, Unsupported
 from state.oci import DOCKER_MANIFEST, DOCKER_MANIFEST_LIST, OCI_INDEX, OCI_MANIFEST, Digest, Manifest, Repository, Tag
 from tests.contract.registry.conftest import Server
 from tests.contract.registry.support import TAG, Connect, CountingMetrics, repository
 from tests.fixtures.distribution import run_distribution
+from tests.fixtures.embedded import EmbeddedRegistry
 from tests.fixtures.oci_images import push_image
 from tools import go_tools
 
@@ -68,6 +70,16 @@ def test_every_tag_is_listed_once(registry: OrasRegistry, repo: Repository) -> N
     listed = registry.tags(repo)
     assert listed is not None
     assert sorted(listed) == sorted([*names, Tag("main")])
+
+
+def test_of_several_tags_in_one_put_those_confirmed_are_there_and_no_others(
+    registry: OrasRegistry, repo: Repository, registry_server: Server
+) -> None:
+    pushed = push_image(repo.host, repo.path, "main")
+    names = [Tag(f"{n:040x}") for n in range(TAGS_PER_PUT)]
+    confirmed = registry.put_tags(repo, names, pushed)
+    assert set(registry.tags(repo) or ()) == {*confirmed, Tag("main")}
+    assert confirmed == (frozenset(names) if isinstance(registry_server, EmbeddedRegistry) else frozenset())
 
 
 @pytest.mark.distribution3
