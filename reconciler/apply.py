@@ -16,6 +16,7 @@ from reconciler.absence import PassReads
 from reconciler.events import Emitter, Event
 from reconciler.observe import Look, Tick, no_tick
 from reconciler.ports import (
+    TAGS_PER_PUT,
     Executor,
     ForgeReader,
     Metrics,
@@ -220,8 +221,10 @@ class Applier:
             self._targets.tick("writing tags", next(begun), len(due))
             return self._put(one)
 
-        written = self._targets.executor.map(put, due)
-        proved = self._targets.executor.map(self._read_back, [_sure(w) for w in written])
+        made = self._put_together(due)
+        left = [d for d in due if d.write not in made]
+        made |= {d.write: _sure(w) for d, w in zip(left, self._targets.executor.map(put, left), strict=True)}
+        proved = self._targets.executor.map(self._read_back, [made[d.write] for d in due])
         outcomes = [_sure(p) for p in proved]
         self._outcome(intent, outcomes)
         for outcome in outcomes:
@@ -298,6 +301,33 @@ class Applier:
             raise IntegrityError(f"{repository}@{digest}: refused as a baseline: {verdict.reason}")
         return manifest, verdict
 
+    def _put_together(self, due: Sequence[_Due]) -> dict[Write, _Written]:
+        """Several heads of one image and digest in one request; what that does not settle is left out."""
+        same: dict[tuple[Repository, Digest], list[_Due]] = {}
+        for one in due:
+            same.setdefault((one.write.repository, one.write.digest), []).append(one)
+        groups = [
+            group
+            for ones in same.values()
+            for start in range(0, len(ones), TAGS_PER_PUT)
+            if len(group := ones[start : start + TAGS_PER_PUT]) > 1
+        ]
+        made = self._targets.executor.map(self._put_group, groups)
+        return {w.write: w for group in made for w in _sure_all(group)}
+
+    def _put_group(self, group: Sequence[_Due]) -> list[_Written]:
+        tags = [Tag(d.write.head) for d in group]
+        self._targets.tick("writing tags together", len(tags), len(tags))
+        try:
+            confirmed = self._targets.writer.put_tags(
+                group[0].write.repository, tags, group[0].manifest, self._recorder.confirm
+            )
+        except (Fenced, LedgerMoved, LogRollback):
+            raise  # as for a single write
+        except ReconcilerError as error:
+            return [_unwritten(d.write, error) for d in group]
+        return [_Written(d.write, Result.WRITTEN) for d, tag in zip(group, tags, strict=True) if tag in confirmed]
+
     def _put(self, due: _Due) -> _Written:
         write = due.write
         with self._targets.metrics.timed("tag_write"):
@@ -307,12 +337,8 @@ class Applier:
                 )
             except (Fenced, LedgerMoved, LogRollback):
                 raise  # another writer took over, perhaps while this process stood still: nothing more is sent
-            except Transient as error:
-                return _Written(write, Result.UNCERTAIN, why=str(error))
-            except IntegrityError as error:
-                return _Written(write, Result.CONFLICT, why=str(error))
             except ReconcilerError as error:
-                return _Written(write, Result.FAILED, why=str(error))
+                return _unwritten(write, error)
         return _Written(write, Result.WRITTEN)
 
     def _read_back(self, made: _Written) -> _Written:
@@ -348,6 +374,22 @@ class Applier:
 
     def _drop(self, retag: Retag, why: str) -> None:
         self._emit(Event.ACTION_DROPPED, repository=retag.repository, tag=retag.head, detail=why)
+
+
+def _unwritten(write: Write, error: ReconcilerError) -> _Written:
+    match error:
+        case Transient():
+            return _Written(write, Result.UNCERTAIN, why=str(error))
+        case IntegrityError():
+            return _Written(write, Result.CONFLICT, why=str(error))
+        case _:
+            return _Written(write, Result.FAILED, why=str(error))
+
+
+def _sure_all(results: list[_Written] | Exception) -> list[_Written]:
+    if isinstance(results, Exception):
+        raise results
+    return results
 
 
 def _sure(result: _Written | Exception) -> _Written:

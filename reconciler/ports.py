@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from enum import StrEnum
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Final, NamedTuple, Protocol, TypeVar
 
 from state.canonical import Json
 from state.change import ChangeRecord
@@ -198,6 +198,10 @@ class RegistryReader(Protocol):
         """Every tag, in the registry's order, without duplicates; None on a 404. Follows Link, never loops."""
 
 
+TAGS_PER_PUT: Final = 10
+"""The most tags that every registry which knows of several in one request takes. Source: distribution-spec main."""
+
+
 class RegistryWriter(Protocol):
     """Writing tags."""
 
@@ -215,6 +219,20 @@ class RegistryWriter(Protocol):
             IntegrityError: the registry answers with another digest.
             Denied: 401 or 403 after one fresh token.
             Transient: 408, 429, 5xx, or no answer in time. The write may or may not have happened.
+        """
+
+    def put_tags(
+        self,
+        repository: Repository,
+        tags: Sequence[Tag],
+        manifest: Manifest,
+        confirm: Callable[[], None] | None = None,
+    ) -> frozenset[Tag]:
+        """Store `manifest` under all `tags` (at most TAGS_PER_PUT) in one request; those the registry confirmed.
+
+        A tag that is not in the answer was not written: put it by itself. None is confirmed by a registry that does not
+        know such a request. Raises as `put_manifest`, for all tags alike. Source: distribution-spec main (2026), end-7
+        with `?tag=` and `OCI-Tag`.
         """
 
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
+from typing import Final, NamedTuple
 
 import pytest
+
+from tools import go_tools
 
 pytest_plugins: list[str] = [
     "tests.fixtures.log",
@@ -19,7 +23,22 @@ pytest_plugins: list[str] = [
     "tests.fixtures.shop",
 ]
 
-_PROGRAMS = {"distribution": ("docker-registry", "apt-get install docker-registry")}
+
+class Program(NamedTuple):
+    """What a suite needs: where it is (None if it is missing), how it is called, and what brings it."""
+
+    path: Path | str | None
+    called: str
+    remedy: str
+
+
+_PROGRAMS: Final = {
+    "distribution": Program(shutil.which("docker-registry"), "docker-registry", "apt-get install docker-registry"),
+    **{
+        name: Program(go_tools.find(name), str(go_tools.path_of(name)), "tools/go_tools.py builds it, with Go")
+        for name in go_tools.TOOLS
+    },
+}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -37,15 +56,15 @@ def pytest_configure(config: pytest.Config) -> None:
     if unknown := required - set(_PROGRAMS):
         raise pytest.UsageError(f"--require-suites: unknown {sorted(unknown)}, known are {sorted(_PROGRAMS)}")
     for name in sorted(required):
-        program, remedy = _PROGRAMS[name]
-        if shutil.which(program) is None:
-            raise pytest.UsageError(f"suite {name} is required, but {program} is not on PATH: {remedy}")
+        program = _PROGRAMS[name]
+        if program.path is None:
+            raise pytest.UsageError(f"suite {name} is required, but {program.called} is missing: {program.remedy}")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for name, (program, remedy) in _PROGRAMS.items():
-        if shutil.which(program) is None:
-            skip = pytest.mark.skip(reason=f"suite {name} skipped: {program} is not on PATH ({remedy})")
+    for name, program in _PROGRAMS.items():
+        if program.path is None:
+            skip = pytest.mark.skip(reason=f"suite {name} skipped: {program.called} is missing ({program.remedy})")
             for item in items:
                 if name in item.keywords:
                     item.add_marker(skip)

@@ -10,11 +10,12 @@ from __future__ import annotations
 import itertools
 import json as jsonlib
 import re
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import oras.provider
 import requests
@@ -37,6 +38,8 @@ _REPOSITORY: Final = re.compile(r"/v2/(.+?)/(?:manifests|blobs|tags|referrers)/"
 _HOST: Final = re.compile(r"[a-z0-9.-]+(?::[0-9]{1,5})?|\[[0-9a-f:]+\](?::[0-9]{1,5})?")
 _READS: Final = frozenset({"GET", "HEAD"})
 _TAGS_PER_PAGE: Final = 1000
+_NOT_SEVERAL: Final = frozenset({400, 404, 405, 409, 412, 414, 501})
+"""Refusals of a PUT of several tags that a PUT of one may not meet, or will tell more about."""
 _REFUSED: Final = (
     "delete_tag", "delete_tags", "get_manifest", "get_tags", "login", "logout", "pull", "push", "upload_manifest",
 )  # fmt: skip
@@ -87,6 +90,9 @@ class OrasRegistry(oras.provider.Registry):  # type: ignore[misc]  # oras ships 
             token_max_bytes=self.limits.token_max_bytes,
         )
         self.pacer = Pacer(host, self.limits, clock, pace or sleep)
+        self._several: bool | None = None
+        """Whether the host takes several tags in one PUT; None until its first answer to one."""
+        self._learning = threading.Lock()
         self._retrying = Retrying(self.limits, clock, random, sleep, self.pacer)
 
     # --- RegistryReader ----------------------------------------------------------------------------------------------
@@ -160,16 +166,7 @@ class OrasRegistry(oras.provider.Registry):  # type: ignore[misc]  # oras ships 
         Where the 201 names no digest, the tag is read back.
         """
         where = self._where(repository, tag)
-        if manifest.media_type not in MANIFEST_MEDIA_TYPES:
-            raise Unsupported(f"{where}: {manifest.media_type} is not a manifest type this program writes")
-        if not manifest.digest.matches(manifest.raw):
-            raise IntegrityError(f"{where}: the manifest's bytes are not of {manifest.digest}; nothing was sent")
-        if len(manifest.raw) > self.limits.manifest_max_bytes:
-            raise Terminal(f"{where}: the manifest has {len(manifest.raw)} bytes; nothing was sent")
-        call = self._manifest_call("PUT", repository, tag)._replace(
-            headers={"Content-Type": manifest.media_type}, body=manifest.raw, max_bytes=64 * 1024, confirm=confirm
-        )
-        response = self._run(call)
+        response = self._run(self._put_call(repository, tag, manifest)._replace(confirm=confirm))
         if _may_be_immutable(response) and self.resolve(repository, tag) == manifest.digest:
             return
         self._expect(response, where, 200, 201)
@@ -180,6 +177,40 @@ class OrasRegistry(oras.provider.Registry):  # type: ignore[misc]  # oras ships 
                 raise Unavailable(f"{where}: stored, but the registry names no digest and does not show the tag yet")
         if stored != manifest.digest:
             raise IntegrityError(f"{where}: sent {manifest.digest}, the registry says it stored {stored}")
+
+    def put_tags(
+        self,
+        repository: Repository,
+        tags: Sequence[Tag],
+        manifest: Manifest,
+        confirm: Callable[[], None] | None = None,
+    ) -> frozenset[Tag]:
+        """See RegistryWriter. The first answer to such a request tells whether this host is asked again."""
+        if self._several is None:
+            with self._learning:
+                if self._several is None:
+                    confirmed = self._put_tags(repository, tags, manifest, confirm)
+                    self._several = bool(confirmed)
+                    return confirmed
+        return self._put_tags(repository, tags, manifest, confirm) if self._several else frozenset()
+
+    def _put_tags(
+        self,
+        repository: Repository,
+        tags: Sequence[Tag],
+        manifest: Manifest,
+        confirm: Callable[[], None] | None,
+    ) -> frozenset[Tag]:
+        call = self._put_call(repository, manifest.digest, manifest)._replace(confirm=confirm)
+        response = self._run(call._replace(url=f"{call.url}?{urlencode([('tag', tag) for tag in tags])}"))
+        if response.status_code in _NOT_SEVERAL:
+            return frozenset()
+        self._expect(response, call.where, 200, 201)
+        stored = announced_digest(response, call.where)
+        if stored is not None and stored != manifest.digest:
+            raise IntegrityError(f"{call.where}: sent {manifest.digest}, the registry says it stored {stored}")
+        confirmed = {text.strip() for text in response.headers.get("OCI-Tag", "").split(",")}
+        return frozenset(tag for tag in tags if tag in confirmed)
 
     # --- for `ameide doctor` and oras' helpers -----------------------------------------------------------------------
 
@@ -274,6 +305,18 @@ class OrasRegistry(oras.provider.Registry):  # type: ignore[misc]  # oras ships 
             raise ConfigError(f"{repository}: this client is for {self.hostname}; route by the repository's host")
         url = self._url(f"{repository.path}/manifests/{reference}")
         return Call(method, url, self._where(repository, reference), _ACCEPT, max_bytes=self.limits.manifest_max_bytes)
+
+    def _put_call(self, repository: Repository, reference: Tag | Digest, manifest: Manifest) -> Call:
+        where = self._where(repository, reference)
+        if manifest.media_type not in MANIFEST_MEDIA_TYPES:
+            raise Unsupported(f"{where}: {manifest.media_type} is not a manifest type this program writes")
+        if not manifest.digest.matches(manifest.raw):
+            raise IntegrityError(f"{where}: the manifest's bytes are not of {manifest.digest}; nothing was sent")
+        if len(manifest.raw) > self.limits.manifest_max_bytes:
+            raise Terminal(f"{where}: the manifest has {len(manifest.raw)} bytes; nothing was sent")
+        return self._manifest_call("PUT", repository, reference)._replace(
+            headers={"Content-Type": manifest.media_type}, body=manifest.raw, max_bytes=64 * 1024
+        )
 
     def _digest_by_get(self, repository: Repository, tag: Tag) -> Digest | None:
         found = self.manifest(repository, tag)

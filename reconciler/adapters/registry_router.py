@@ -38,6 +38,15 @@ class Registries:
     ) -> None:
         self.client(repository).put_manifest(repository, tag, manifest, confirm)
 
+    def put_tags(
+        self,
+        repository: Repository,
+        tags: Sequence[Tag],
+        manifest: Manifest,
+        confirm: Callable[[], None] | None = None,
+    ) -> frozenset[Tag]:
+        return self.client(repository).put_tags(repository, tags, manifest, confirm)
+
     def client(self, repository: Repository) -> RegistryClient:
         """The client of this repository's host. Raises ConfigError."""
         try:

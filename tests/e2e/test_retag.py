@@ -26,7 +26,18 @@ def distribution_shop(tmp_path: Path, distribution: RegistryServer) -> Shop:
     return Shop(tmp_path, distribution.host)
 
 
-@pytest.fixture(params=["embedded_shop", pytest.param("distribution_shop", marks=pytest.mark.distribution)])
+@pytest.fixture
+def distribution3_shop(tmp_path: Path, distribution3: RegistryServer) -> Shop:
+    return Shop(tmp_path, distribution3.host)
+
+
+@pytest.fixture(
+    params=[
+        "embedded_shop",
+        pytest.param("distribution_shop", marks=pytest.mark.distribution),
+        pytest.param("distribution3_shop", marks=pytest.mark.distribution3),
+    ]
+)
 def any_shop(request: pytest.FixtureRequest) -> Shop:
     """The shop on the embedded registry and on distribution."""
     shop: Shop = request.getfixturevalue(request.param)
@@ -85,6 +96,34 @@ def test_a_new_head_costs_one_look_one_premise_one_write_and_one_reading_back_fo
         wanted["PUT", image, "head"] = 1
     assert calls == wanted
     assert {status for method, _, status in made if method == "PUT"} == {201}
+
+
+def test_several_heads_of_one_baseline_take_fewer_writes_than_tags_and_each_is_read_back(shop: Shop) -> None:
+    heads = [shop.opens(f"pr{n}", {"README.md": f"{n}\n"})[1] for n in range(12)]
+    with shop.reconciler() as running, shop.requests_made() as made:
+        report = running.until_quiet()
+    assert report.converged
+    puts = [n for n, (method, *_) in enumerate(made) if method == "PUT"]
+    assert len(puts) == 2 * len(IMAGE_NAMES)  # 10 tags, then 2
+    for image in IMAGE_NAMES:
+        for head in heads:
+            asked = [n for n, call in enumerate(made) if call[:2] == ("HEAD", f"/v2/shop/{image}/manifests/{head}")]
+            assert min(asked) < puts[0]  # the premise
+            assert max(asked) > puts[-1]  # the reading back
+            assert shop.tag(image, head) == shop.tag(image, "main")
+    shop.verified()
+
+
+def test_heads_of_one_baseline_are_all_tagged_whether_or_not_a_registry_takes_several(any_shop: Shop) -> None:
+    shop = any_shop
+    for image in IMAGE_NAMES:
+        push_image(shop.host, f"shop/{image}", "main", content=image)
+    heads = [shop.opens(f"pr{n}", {"README.md": f"{n}\n"})[1] for n in range(3)]
+    with shop.reconciler() as running:
+        assert running.until_quiet().converged
+    for image in IMAGE_NAMES:
+        assert [shop.tag(image, head) for head in heads] == [shop.tag(image, "main")] * 3
+    shop.verified()
 
 
 def test_a_head_waited_for_is_asked_for_at_growing_intervals(shop: Shop) -> None:

@@ -291,6 +291,10 @@ class Writer:
     def put_manifest(self, *arguments: Any) -> None:
         self._around(self._writer.put_manifest, *arguments)
 
+    def put_tags(self, *_: Any) -> frozenset[Tag]:
+        """One tag per request, so that there is a boundary between any two."""
+        return frozenset()
+
 
 def writing(around: Callable[..., None]) -> Callable[[Ports], Ports]:
     """A registry writer with something around each write."""

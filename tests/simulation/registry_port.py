@@ -60,6 +60,10 @@ class SimRegistry(Port):
         self.check.put(self.process, repository, tag, manifest.digest)
         self.call("registry.put", f"{repository.path}:{tag[:12]} {manifest.digest.short}", effect, WRITE)
 
+    def put_tags(self, *_: object) -> frozenset[Tag]:
+        """This registry knows one tag per request only."""
+        return frozenset()
+
     staleness = 0.0
 
 

@@ -17,7 +17,10 @@ class Server(Protocol):
     def host(self) -> str: ...
 
 
-_SERVERS: list[Any] = [pytest.param("distribution", marks=pytest.mark.distribution)]
+_SERVERS: list[Any] = [
+    pytest.param("distribution", marks=pytest.mark.distribution),
+    pytest.param("distribution3", marks=pytest.mark.distribution3),
+]
 if importlib.util.find_spec("tests.fixtures.embedded"):
     _SERVERS.append("embedded_registry")
 

@@ -10,7 +10,7 @@ import pytest
 
 from reconciler.adapters.registry_limits import Limits
 from state.errors import ConfigError, Denied, IntegrityError, Terminal, Transient, Unavailable, Unsupported
-from state.oci import DOCKER_MANIFEST, DOCKER_MANIFEST_LIST, OCI_INDEX, OCI_MANIFEST, Digest
+from state.oci import DOCKER_MANIFEST, DOCKER_MANIFEST_LIST, OCI_INDEX, OCI_MANIFEST, Digest, Tag
 from tests.contract.registry.support import MANIFEST, TAG, Connect, ManualClock, repository
 from tests.fixtures.certificates import Certificate
 from tests.fixtures.registry_stub import Reply, Seen, Stub, error
@@ -84,6 +84,31 @@ def test_a_put_that_was_not_stored_is_not_taken_as_stored(stub: Stub, client: Co
     stub.script(Reply(status, {"Docker-Content-Digest": MANIFEST.digest}))
     with pytest.raises(Unavailable, match=f"answered {status}"):
         client(stub.host).put_manifest(repository(stub.host), TAG, MANIFEST)
+
+
+_TAGS = [Tag("a"), Tag("b"), Tag("c")]
+
+
+def test_only_tags_that_the_answer_names_are_confirmed(stub: Stub, client: Connect) -> None:
+    stub.script(Reply(201, {"Docker-Content-Digest": MANIFEST.digest, "OCI-Tag": "c,a , other"}))
+    assert client(stub.host).put_tags(repository(stub.host), _TAGS, MANIFEST) == {"a", "c"}
+    (seen,) = stub.requests
+    assert (seen.path, seen.query) == (f"/v2/acme/orders/manifests/{MANIFEST.digest}", "tag=a&tag=b&tag=c")
+
+
+@pytest.mark.parametrize("status", [201, 400, 404, 414])
+def test_a_registry_that_does_not_know_several_tags_is_asked_once(stub: Stub, client: Connect, status: int) -> None:
+    stub.script(Reply(status, {}))
+    registry = client(stub.host)
+    for _ in range(3):
+        assert registry.put_tags(repository(stub.host), _TAGS, MANIFEST) == frozenset()
+    assert len(stub.requests) == 1
+
+
+def test_several_tags_stored_as_another_digest_are_an_integrity_error(stub: Stub, client: Connect) -> None:
+    stub.script(Reply(201, {"Docker-Content-Digest": LIE, "OCI-Tag": "a, b, c"}))
+    with pytest.raises(IntegrityError, match="says it stored"):
+        client(stub.host).put_tags(repository(stub.host), _TAGS, MANIFEST)
 
 
 @pytest.mark.parametrize(

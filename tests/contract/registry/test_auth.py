@@ -16,7 +16,7 @@ from reconciler.adapters.registry_auth import Challenge, challenges, is_loopback
 from reconciler.adapters.registry_credential import Credential
 from reconciler.adapters.registry_limits import Limits
 from state.errors import ConfigError, Denied, RateLimited, Terminal, Unavailable
-from state.oci import OCI_INDEX, Digest, Repository, Tag
+from state.oci import OCI_INDEX, Digest, Manifest, Repository, Tag
 from tests.contract.registry.support import MANIFEST, TAG, Connect, ManualClock, repository
 from tests.fixtures.certificates import Certificate
 from tests.fixtures.distribution import RegistryServer
@@ -393,7 +393,6 @@ def test_loopback_is_an_address_or_localhost_only() -> None:
 # --- distribution ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.distribution
 def test_token_authentication_with_distribution(
     distribution_token: RegistryServer, token_server: Stub, client: Connect, tmp_path: Path
 ) -> None:
@@ -414,7 +413,6 @@ def test_token_authentication_with_distribution(
     assert registry.check().endswith("bearer authentication")
 
 
-@pytest.mark.distribution
 def test_basic_authentication_with_distribution(
     distribution_basic: RegistryServer, client: Connect, tmp_path: Path
 ) -> None:
@@ -429,3 +427,19 @@ def test_basic_authentication_with_distribution(
     wrong = Credential(login_file(tmp_path / "wrong", host, password="wrong"), host)
     with pytest.raises(Denied, match="401"):
         client(host, credential=wrong, limits=Limits(writes_per_s=None)).resolve(repo, TAG)
+
+
+def test_token_authentication_over_tls_with_distribution(
+    distribution_tls: RegistryServer, client: Connect, loopback_certificate: Certificate, tmp_path: Path
+) -> None:
+    host = distribution_tls.host
+    repo = Repository(f"{host}/acme/orders")
+    login = Credential(login_file(tmp_path, host), host)
+    registry = client(host, plain_http=False, ca_file=loopback_certificate.certificate_file, credential=login)
+    empty = Manifest.of(OCI_INDEX, f'{{"schemaVersion":2,"mediaType":"{OCI_INDEX}","manifests":[]}}'.encode())
+    registry.put_manifest(repo, TAG, empty)
+    assert registry.manifest(repo, TAG) == empty
+    with pytest.raises(ConfigError, match="ca_file"):
+        client(host, plain_http=False, credential=login).resolve(repo, TAG)
+    with pytest.raises(Denied, match="401"):
+        client(host, plain_http=False, ca_file=loopback_certificate.certificate_file).resolve(repo, TAG)

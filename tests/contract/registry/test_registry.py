@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from reconciler.adapters.registry_oras import OrasRegistry
 from reconciler.adapters.registry_router import Registries
+from reconciler.ports import TAGS_PER_PUT
 from state.errors import ConfigError, IntegrityError, Terminal, Unsupported
 from state.oci import DOCKER_MANIFEST, DOCKER_MANIFEST_LIST, OCI_INDEX, OCI_MANIFEST, Digest, Manifest, Repository, Tag
 from tests.contract.registry.conftest import Server
-from tests.contract.registry.support import TAG, Connect
+from tests.contract.registry.support import TAG, Connect, CountingMetrics, repository
+from tests.fixtures.distribution import run_distribution
+from tests.fixtures.embedded import EmbeddedRegistry
 from tests.fixtures.oci_images import push_image
+from tools import go_tools
 
 KINDS = {
     OCI_INDEX: {},
@@ -67,6 +72,32 @@ def test_every_tag_is_listed_once(registry: OrasRegistry, repo: Repository) -> N
     assert sorted(listed) == sorted([*names, Tag("main")])
 
 
+def test_of_several_tags_in_one_put_those_confirmed_are_there_and_no_others(
+    registry: OrasRegistry, repo: Repository, registry_server: Server
+) -> None:
+    pushed = push_image(repo.host, repo.path, "main")
+    names = [Tag(f"{n:040x}") for n in range(TAGS_PER_PUT)]
+    confirmed = registry.put_tags(repo, names, pushed)
+    assert set(registry.tags(repo) or ()) == {*confirmed, Tag("main")}
+    assert confirmed == (frozenset(names) if isinstance(registry_server, EmbeddedRegistry) else frozenset())
+
+
+@pytest.mark.distribution3
+def test_every_page_of_a_registry_that_pages_is_read(tmp_path: Path, client: Connect) -> None:
+    program = str(go_tools.path_of("distribution3"))
+    with run_distribution(tmp_path, "tags: {maxtags: 4}\n", program=program) as server:
+        repo = repository(server.host)
+        pushed = push_image(repo.host, repo.path, "main")
+        metrics = CountingMetrics()
+        registry = client(server.host, metrics=metrics)
+        names = [Tag(f"t{n}") for n in range(8)]
+        for tag in names:
+            registry.put_manifest(repo, tag, pushed)
+        assert sorted(registry.tags(repo) or ()) == sorted([*names, Tag("main")])
+        gets = metrics.counted["registry_requests", f"host={server.host}", "method=GET", "status=2xx"]
+        assert gets == 3
+
+
 def test_writing_moves_a_tag_that_exists(registry: OrasRegistry, repo: Repository) -> None:
     push_image(repo.host, repo.path, TAG, content="old")
     new = push_image(repo.host, repo.path, "main", content="new")
@@ -103,8 +134,6 @@ def test_the_check_names_host_and_authentication(registry: OrasRegistry, registr
 
 
 def test_oras_own_upload_works_through_our_request(registry: OrasRegistry, repo: Repository, tmp_path: object) -> None:
-    from pathlib import Path
-
     file = Path(str(tmp_path)) / "blob"
     file.write_bytes(b"a layer")
     layer = {"digest": Digest.of(b"a layer"), "size": 7, "mediaType": "application/octet-stream"}
