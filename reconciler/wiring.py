@@ -173,6 +173,7 @@ def writer(common: Shared, repository: RepositorySettings, tick: Tick | None = N
     """
     with readers(common, repository, tick) as sources, open_log(common, repository, sources) as log:
         status = LocalStatusReporter(repository.forge.path)
+        status.recover()  # under the log's lock, so no other process of this log reports now
         reporting = Reporting(common.emit, common.metrics, status)
         yield Repository(repository.name, sources, common.registries, log, reporting)
 
