@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
 import shutil
 import signal
 import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +20,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from reconciler.adapters.status_local import LocalStatusReporter
+from reconciler.demo.world import MAIN
 from reconciler.ports import StatusState
 from state.entry import Kind
 from state.git import CommitId
@@ -26,7 +28,6 @@ from state.log_read import LogReader
 from state.log_verify import verify
 from tests.faults.stopped_calls import SUPPORTED
 from tests.fixtures.log_remote import GitServer
-from reconciler.demo.world import MAIN
 from tests.fixtures.shop import DOCS, IMAGE_NAMES, LOG_REF, Shop, changes, open_shop
 
 ANSWERS = (
@@ -178,6 +179,11 @@ class Bench:
         self._process.stdin.write(json.dumps({"arguments": arguments, "root": str(self.shop.root), **kill}) + "\n")
         self._process.stdin.flush()
         self.answers.started(int(self._said("pid")))
+
+    def ends_within(self, seconds: float) -> bool:
+        """Whether the run ends so soon; returns at once when it does."""
+        assert self._process is not None
+        return bool(select.select([self._process.stdout], [], [], seconds)[0])
 
     def ended(self) -> Ran:
         """How the run that was started has ended."""

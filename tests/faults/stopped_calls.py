@@ -1,4 +1,4 @@
-"""Stops a process and its children at every call that makes something durable or sends something, as the kernel sees it.
+"""Stops a process and its children at every call that makes something durable or sends something.
 
 A seccomp(2) filter with a listener (SECCOMP_RET_USER_NOTIF, seccomp_unotify(2)): each of the calls below waits in the
 kernel until the listener's owner lets it go on. So the owner counts boundaries as they really are, in Python, in
@@ -47,7 +47,7 @@ _PATH_ARGUMENT: Final = {
 """Which argument names the file that the call makes or removes."""
 _NAMES: Final = {"open": "create", "openat": "create"}
 _FAMILIES: Final = {"renameat": "rename", "renameat2": "rename", "linkat": "link", "unlinkat": "unlink"}
-_TEXT_MAX_BYTES: Final = 4096
+_PAGE_BYTES: Final = 4096
 
 _ALLOW, _NOTIFY = 0x7FFF0000, 0x7FC00000
 _LOAD, _IF_EQUAL, _IF_ANY_BIT, _RETURN = 0x20, 0x15, 0x45, 0x06
@@ -147,7 +147,11 @@ def _process_of(thread: int) -> int:
 
 
 def _text(pid: int, address: int) -> str:
-    """What is there in the memory of the process, up to the end of its page (more may not be mapped)."""
+    """What is there in the memory of the process; less if the next page is not mapped."""
     with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
         memory.seek(address)
-        return memory.read(min(_TEXT_MAX_BYTES, 4096 - address % 4096)).decode(errors="replace")
+        raw = memory.read(_PAGE_BYTES - address % _PAGE_BYTES)
+        if b"\0" not in raw:
+            with suppress(OSError):
+                raw += memory.read(_PAGE_BYTES)
+        return raw.decode(errors="replace")
