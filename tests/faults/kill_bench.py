@@ -235,7 +235,7 @@ class Bench:
 
     def adds_up(self) -> None:
         shop = self.shop
-        assert not self.broken
+        assert not self.broken, self.broken
         for number, (head, tags) in self.wanted.items():
             assert shop.tags(head) == tags, f"#{number}"
             status = LocalStatusReporter(shop.code).status_of(head)
