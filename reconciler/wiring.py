@@ -176,6 +176,7 @@ def writer(common: Shared, repository: RepositorySettings, tick: Tick | None = N
     """
     with readers(common, repository, tick) as sources, open_log(common, repository, sources) as log:
         status = LocalStatusReporter(repository.forge.path)
+        status.recover()  # under the log's lock, so no other process of this log reports now
         reporting = Reporting(common.emit, common.metrics, status)
         accepted = acceptances_of(common.settings, sources.forge.repository().id)
         yield Repository(repository.name, sources, common.registries, log, reporting, acceptances=accepted)

@@ -150,7 +150,12 @@ class GitLog:
         self._repository = open_repository(self._path)
         refuse_hidden_history(self._repository)
         self._store = ObjectStore(self._repository)
-        own = (self.name.ref, log_activation.tracking_ref(self.name), *locked_orphans(self._path, self._writer))
+        own = (
+            self.name.ref,
+            log_activation.tracking_ref(self.name),
+            "FETCH_HEAD",  # libgit2 writes it at every fetch
+            *locked_orphans(self._path, self._writer),
+        )
         removed = remove_stale_locks(self._path, own)
         standing, self._tips = log_activation.settle(
             self._repository, self._store, self.name, self._tips_file, self._remote

@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -131,6 +132,18 @@ def remove_stale_locks(repository: Path, refs: tuple[str, ...]) -> tuple[Path, .
     stay unchanged for half a second first. The locks that all branches share are left alone for a minute: appends do
     not take them, and another role's writer may.
     """
+    removed = list(remove_dead_locks(repository, refs))
+    for shared in _SHARED_LOCKS:
+        lock = repository / shared
+        held = _identity(lock)
+        if held is not None and time.time() - held[1] / 1e9 > _SHARED_LOCK_STALE_S:
+            lock.unlink(missing_ok=True)
+            removed.append(lock)
+    return tuple(removed)
+
+
+def remove_dead_locks(repository: Path, refs: Iterable[str]) -> tuple[Path, ...]:
+    """Remove the locks of `refs` that stay unchanged for half a second; only for refs that nobody else writes now."""
     removed = []
     for ref in refs:
         lock = repository / f"{ref}.lock"
@@ -141,12 +154,6 @@ def remove_stale_locks(repository: Path, refs: tuple[str, ...]) -> tuple[Path, .
         while time.monotonic() < deadline and _identity(lock) == before:
             time.sleep(0.02)
         if _identity(lock) == before:
-            lock.unlink(missing_ok=True)
-            removed.append(lock)
-    for shared in _SHARED_LOCKS:
-        lock = repository / shared
-        held = _identity(lock)
-        if held is not None and time.time() - held[1] / 1e9 > _SHARED_LOCK_STALE_S:
             lock.unlink(missing_ok=True)
             removed.append(lock)
     return tuple(removed)

@@ -17,9 +17,10 @@ from state.git import CommitId
 from state.log_branch import LogName
 from state.log_commit import EMPTY_TREE
 from state.log_read import open_repository
-from state.log_recovery import sync_directory
+from state.log_recovery import remove_dead_locks, sync_directory
 
 _LOCK_WAIT_S: Final = 2.0
+_SET_LAST: Final = "receive.denyDeletes"
 
 
 class Moved(ValueError):
@@ -33,12 +34,13 @@ def create_repository(path: Path, name: LogName, *, fsync: bool) -> None:
     enough to make it durable, on any file system.
     """
     try:
-        if not (path / "HEAD").exists():
+        if not _is_made(path):
             path.mkdir(parents=True, exist_ok=True)
+            remove_dead_locks(path, ("HEAD", "config"))
             # The branch is also HEAD, so that a plain `git clone` and `git log` show it.
             made = pygit2.init_repository(str(path), bare=True, initial_head=name.ref)
             made.config["receive.denyNonFastForwards"] = True
-            made.config["receive.denyDeletes"] = True
+            made.config[_SET_LAST] = True
         repository = open_repository(path)
         if not repository.is_bare:
             raise Terminal(f"{path}: has a work tree; a log is kept in a bare repository")
@@ -49,6 +51,16 @@ def create_repository(path: Path, name: LogName, *, fsync: bool) -> None:
             sync_directory(path / "objects")
     except (OSError, pygit2.GitError) as error:
         raise Terminal(f"{path}: the log repository cannot be made: {error}") from error
+
+
+def _is_made(path: Path) -> bool:
+    """Whether the repository was made to its end; a process killed meanwhile leaves any part of one."""
+    config = path / "config"
+    if not (path / "HEAD").exists() or not config.exists():
+        return False
+    found = pygit2.Config(str(config))
+    # One with a work tree is somebody else's, and is refused as it is.
+    return _SET_LAST in found or ("core.bare" in found and not found.get_bool("core.bare"))
 
 
 def write_entry(repository: pygit2.Repository, entry: Entry, commit: bytes, blobs: Mapping[str, bytes]) -> None:

@@ -10,6 +10,7 @@ from reconciler.ports import StatusState
 from state import canonical
 from state.errors import InvalidValue
 from state.git import CommitId, RefName
+from state.log_recovery import remove_dead_locks
 
 SUMMARY_MAX_BYTES: Final = 64 * 1024
 FIRST_LINE_MAX_CHARS: Final = 140
@@ -29,6 +30,12 @@ class LocalStatusReporter:
 
     def __init__(self, path: Path) -> None:
         self._repository = LocalRepository(path)
+
+    def recover(self) -> None:
+        """Remove the locks that a killed reporter left; call it only where no other one can be running."""
+        home = self._repository.path / "refs" / "ameide" / "status"
+        refs = [f"refs/ameide/status/{lock.stem}" for lock in sorted(home.glob("*.lock"))]
+        remove_dead_locks(self._repository.path, refs)
 
     def report(self, head: CommitId, state: StatusState, summary: str) -> None:
         """Set the status of `head`; the last report stands, and an equal one writes nothing.

@@ -17,7 +17,7 @@ from reconciler.matrix import State
 from state.entry import Kind
 from state.errors import Unavailable
 from state.git import CommitId
-from state.oci import Repository
+from state.oci import Repository, Tag
 from tests.fixtures.shop import Death, Ports, Shop, cells, changes, open_shop
 
 EFFECTS = frozenset({"log.append", "log.push", "registry.put_manifest"})
