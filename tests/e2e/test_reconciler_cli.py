@@ -121,6 +121,7 @@ def test_once_reports_a_converged_pass_as_one_line_of_json(shop: Shop, ameide: A
         "component": "web",
         "digest": shop.main("web"),
         "drift": False,
+        "recorded": None,
         "head_sha": head,
         "image": f"{shop.host}/shop/web",
         "pr": number,

@@ -127,7 +127,7 @@ def test_heads_of_one_baseline_are_all_tagged_whether_or_not_a_registry_takes_se
 
 
 def test_a_head_waited_for_is_asked_for_at_growing_intervals(shop: Shop) -> None:
-    shop.configure(poll_interval_s=100)
+    shop.configure(poll_interval_s=100, sweep_interval_s=7 * 24 * 3600)
     shop.opens("orders", changes("orders"))
     with shop.reconciler() as running:
         running.one_pass()
