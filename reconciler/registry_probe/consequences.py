@@ -9,6 +9,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final, NamedTuple
 
+from reconciler.ports import TAGS_PER_PUT
 from reconciler.registry_probe.measured import (
     Conditional,
     Deletion,
@@ -280,9 +281,11 @@ def _size(number: int) -> str:
 
 def _multi_tag(seen: MultiTag) -> Row:
     measured = f"{_status(seen.status)}, {seen.confirmed} of 2 confirmed by OCI-Tag, {seen.exist} exist"
-    therefore = "not used: each tag is a PUT of its own, paced by `max_writes_per_s`"
-    good = seen.confirmed == seen.exist == 2
-    return Row("multi_tag", "Several tags in one PUT", measured, therefore, Fit.GOOD if good else Fit.LIMITED)
+    if seen.confirmed == seen.exist == 2:
+        therefore = f"up to {TAGS_PER_PUT} heads with one image and digest share a PUT"
+        return Row("multi_tag", "Several tags in one PUT", measured, therefore, Fit.GOOD)
+    therefore = "each tag is a PUT of its own, paced by `max_writes_per_s`"
+    return Row("multi_tag", "Several tags in one PUT", measured, therefore, Fit.LIMITED)
 
 
 def _status(status: int) -> str:

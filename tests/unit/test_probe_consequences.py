@@ -77,6 +77,7 @@ def test_a_registry_that_does_everything_is_good_in_every_row() -> None:
             "1 MiB",
         ),
         ({"multi_tag": MultiTag(201, 2, 0)}, "multi_tag", Fit.LIMITED, "a PUT of its own"),
+        ({"multi_tag": MultiTag(201, 2, 2)}, "multi_tag", Fit.GOOD, "share a PUT"),
         ({"conditional": replace(GOOD.conditional, get_status=200)}, "conditional_reads", Fit.LIMITED, "plain HEAD"),
     ],
 )
