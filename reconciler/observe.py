@@ -6,6 +6,7 @@ records is output, not memory. A waited-for tag is asked for at growing interval
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -263,7 +264,8 @@ class Observer:
         now = self._sources.clock.monotonic_s()
         examiner = Examiner(look.snapshot)
         tags: dict[Cell, TagState] = {}
-        due: list[Cell] = []
+        fresh: list[Cell] = []
+        again: list[tuple[float, Cell]] = []
         wanted: dict[Cell, RetagFrom | AwaitBuild] = {}
         for head in heads:
             work = examiner.examine(head)
@@ -280,10 +282,13 @@ class Observer:
                     if isinstance(want, RetagFrom | AwaitBuild):
                         wanted[cell] = want
                 poll = self._polls.get(cell)
-                if poll is not None and now < poll.due_s and not hinted:
-                    tags[cell] = poll.state
-                elif len(due) < rules.tag_reads_per_pass:
-                    due.append(cell)
+                if poll is None:
+                    fresh.append(cell)
+                elif hinted or now >= poll.due_s:
+                    again.append((-math.inf if hinted else poll.due_s, cell))
+                if poll is not None:
+                    tags[cell] = poll.state  # Until it is read again, if its turn comes in this pass.
+        due = _fair(fresh, [cell for _, cell in sorted(again)], rules.tag_reads_per_pass)
         found = self._each("reading tags", lambda cell: self._tag(look, cell, wanted.get(cell)), due)
         for cell, state in zip(due, found, strict=True):
             tags[cell] = self._polled(cell, _settled(look, state), wanted.get(cell), rules, now)
@@ -384,6 +389,16 @@ class Observer:
             self._polls = {cell: poll for cell, poll in self._polls.items() if cell[1] in alive}
             tips = (tip for tip in look.snapshot.bases.values() if isinstance(tip, CommitId))
             self._sources.git.retain(frozenset((*alive, *tips)))
+
+
+def _fair(fresh: list[Cell], again: list[Cell], budget: int) -> list[Cell]:
+    """The reads of one pass: new tags newest head first, waited-for ones by how long they are due.
+
+    Neither kind starves the other: where both want more, each has half.
+    """
+    for_fresh = max(budget - len(again), (budget + 1) // 2)
+    taken = fresh[:for_fresh]
+    return taken + again[: budget - len(taken)]
 
 
 def _tip(git: Git, base: RefName) -> CommitId:

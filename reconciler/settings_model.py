@@ -267,6 +267,8 @@ class Settings(Section):
     """Where the HTTP host listens."""
     poll_interval_s: int = Field(default=30, ge=1, le=3600)
     """Seconds between two looks at the world; events may only shorten the wait."""
+    tag_reads_per_pass: int = Field(default=5000, ge=10, le=1_000_000)
+    """Tags that one pass reads at most, new ones newest head first; the others are not-yet-read until their turn."""
     sweep_interval_s: int = Field(default=3600, ge=60, le=7 * 24 * 3600)
     """Seconds after which a recorded tag is read again, to see whether somebody moved or removed it."""
     request_timeout_s: int = Field(default=30, ge=1, le=600)

@@ -49,6 +49,7 @@ def rules(settings: Settings, repository: RepositorySettings) -> Rules:
         max_writes_per_hour=repository.max_writes_per_hour,
         settle_s=max(r.settle_s for r in settings.registries),
         poll_interval_s=settings.poll_interval_s,
+        tag_reads_per_pass=settings.tag_reads_per_pass,
         sweep_interval_s=settings.sweep_interval_s,
     )
 
