@@ -16,13 +16,14 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from bench import changes, growth, log, planner, requests, retag
+from bench import changes, cold, growth, log, planner, requests, retag
 from bench.measure import Bench, Row, Verdict, say
 
 FIGURES: dict[str, Callable[[Bench], list[Row]]] = {
     "retag": retag.run,
     "requests": requests.run,
     "growth": growth.run,
+    "cold": cold.run,
     "planner": planner.run,
     "changes": changes.run,
     "log": log.run,

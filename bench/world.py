@@ -62,6 +62,7 @@ class World:
     code: Path
     log: Path
     requests: Requests
+    metrics: PrometheusMetrics
     repository: Repository
     rules: Rules
 
@@ -94,16 +95,20 @@ class World:
 
 
 @contextmanager
-def world(root: Path, images: int) -> Iterator[World]:
-    """A world without pull requests; `:main` of every image is published, nothing is counted yet."""
+def world(root: Path, images: int, host: str = "") -> Iterator[World]:
+    """A world without pull requests; `:main` of every image is published, nothing is counted yet.
+
+    With `host` its images are in that registry, which does its own counting, or none.
+    """
     names = [f"image-{n:02d}" for n in range(images)]
     requests = Requests()
     with RegistryServer(root / "registry", Address("127.0.0.1", 0), on_request=requests) as server:
+        host = host or server.host
         code = root / "code.git"
         LocalRepository(code).initialise(REPOSITORY_ID)
         files = {f"primitives/{name}/main.txt": f"{name}\n" for name in names}
         catalogue = [
-            f"  {n}: {{repository: {server.host}/bench/{n}, inputs: [primitives/{n}], platforms: [linux/amd64]}}"
+            f"  {n}: {{repository: {host}/bench/{n}, inputs: [primitives/{n}], platforms: [linux/amd64]}}"
             for n in names
         ]
         components = [f"  {name}: {name}" for name in names]
@@ -119,20 +124,22 @@ def world(root: Path, images: int) -> Iterator[World]:
         inventory = [f"  {name}: {{previewed: true, pins: [{{file: apps/{name}.yaml}}]}}" for name in names]
         _commit(gitops, {"ameide/inventory.yaml": "\n".join(["version: 1", "components:", *inventory, ""])})
         for name in names:
-            build_and_push(ImageRepository(f"{server.host}/bench/{name}"), Tag("main"), "0" * 40)
+            build_and_push(ImageRepository(f"{host}/bench/{name}"), Tag("main"), "0" * 40)
         generate_key_file(root / "log-key")
         config = root / "ameide.yaml"
-        config.write_text(_config(root, server.host))
+        config.write_text(_config(root, host))
         loaded = load(config)
         settings = loaded.settings.repositories[0]
         emit = to_stream(io.StringIO(), SystemClock(), human=False)
+        metrics = PrometheusMetrics()
         with (
-            wiring.shared(loaded, emit, PrometheusMetrics()) as common,
+            wiring.shared(loaded, emit, metrics) as common,
             wiring.writer(common, settings) as repository,
         ):
             repository.configured(loaded.digest)
             requests.taken()
-            yield World(code, root / "log.git", requests, repository, wiring.rules(loaded.settings, settings))
+            rules = wiring.rules(loaded.settings, settings)
+            yield World(code, root / "log.git", requests, metrics, repository, rules)
 
 
 def _commit(path: Path, files: dict[str, str]) -> None:
