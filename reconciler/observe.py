@@ -301,8 +301,8 @@ class Observer:
         settled = {c: r for c, r in history.recorded.items() if c[1] in alive and r.settled}
         uniform = self._sources.random.uniform
         for cell in settled.keys() - self._swept.keys():
-            # Spread over the first interval, since a start finds all tags at once.
-            self._swept[cell] = now + uniform(0, rules.sweep_interval_s)
+            # Spread around one interval from now: a start finds all tags at once, and a new one was just read.
+            self._swept[cell] = now + rules.sweep_interval_s * uniform(0.5, 1.5)
         self._swept = {cell: due for cell, due in self._swept.items() if cell in settled}
         waiting = sorted((due, cell) for cell, due in self._swept.items() if due <= now or rules.sweep_all)
         cells = [cell for _, cell in (waiting if rules.sweep_all else waiting[: rules.sweep_reads_per_pass])]
