@@ -22,7 +22,7 @@ from state.change import ChangeRecord
 from state.entry import Kind, Logged
 from state.git import CommitId, RefName
 from state.observed import Catalogue, Image, Inventory, Listing, PullRequest
-from state.oci import Digest, Manifest, Repository, Tag
+from state.oci import Descriptor, Digest, Manifest, Repository, Tag
 from state.quarantine import Acceptance
 from state.verdict import Verdict
 
@@ -181,6 +181,17 @@ class GitOps(Protocol):
 # --- the registry ----------------------------------------------------------------------------------------------------
 
 
+REFERRERS_MAX: Final = 1000
+
+
+class Referrer(NamedTuple):
+    """One entry of a referrers list. `annotations` are the descriptor's."""
+
+    descriptor: Descriptor
+    artifact_type: str
+    annotations: Mapping[str, str]
+
+
 class RegistryReader(Protocol):
     """Manifests and tags by the OCI distribution-spec v1.1.1. Every read is bounded in bytes, pages and time."""
 
@@ -236,6 +247,59 @@ class RegistryWriter(Protocol):
         """
 
 
+class ArtifactReader(Protocol):
+    """What is attached to digests, and the bytes of it."""
+
+    def manifest(self, repository: Repository, reference: Tag | Digest) -> Manifest | None:
+        """See RegistryReader."""
+
+    def referrers(self, repository: Repository, subject: Digest) -> Sequence[Referrer]:
+        """Everything that is attached to `subject`: the referrers API, and the tag `sha256-<hex>` beside it.
+
+        Both are read and merged by digest, since a registry may have learned the API after others wrote the tag; a
+        registry without the API (404, 303, 405, 429, HTML) is read by the tag alone. Entries without a known type
+        are returned with an empty `artifact_type`, never dropped. Empty where nothing is there.
+
+        Raises Terminal beyond REFERRERS_MAX entries, Transient or Denied if neither way gives a usable answer.
+        Source: distribution-spec v1.1.1, "Listing Referrers" and "Unavailable Referrers API".
+        """
+
+    def blob(self, repository: Repository, digest: Digest, max_bytes: int) -> bytes | None:
+        """A blob's bytes, checked against `digest`; None on a 404.
+
+        Raises IntegrityError for other bytes, Terminal as soon as more than `max_bytes` come. A redirect to a storage
+        host is followed without the credential; nothing is read from a descriptor's `urls`.
+        """
+
+
+class ArtifactWriter(Protocol):
+    """Attaching artifacts to digests (distribution-spec v1.1.1, "Pushing Manifests with Subject")."""
+
+    def put_blob(self, repository: Repository, raw: bytes, confirm: Callable[[], None] | None = None) -> Descriptor:
+        """Store `raw` (nothing is sent if it is there already); its descriptor as `application/octet-stream`.
+
+        `confirm` and errors as `RegistryWriter.put_manifest`.
+        """
+
+    def put_artifact(
+        self,
+        repository: Repository,
+        manifest: Manifest,
+        subject: Digest,
+        referrer: Referrer,
+        confirm: Callable[[], None] | None = None,
+    ) -> None:
+        """Store `manifest` by its digest as a referrer of `subject`, so that every reader finds it.
+
+        Where the registry does not list it itself (no `OCI-Subject`, or no referrers API), `referrer` is merged into
+        the index at the tag `sha256-<hex>`: read, merge, write, read again, until it is in it, with every other
+        writer's entry and unknown field kept. An index that cannot be parsed is never replaced. Returns when `manifest` is
+        found by `referrers`, or its presence was confirmed by `OCI-Subject` and the API.
+
+        Raises IntegrityError, Denied, Transient as `RegistryWriter.put_manifest`, Terminal for an unreadable index.
+        """
+
+
 # --- evidence --------------------------------------------------------------------------------------------------------
 
 
@@ -256,6 +320,20 @@ class Verifier(Protocol):
         self, purpose: Purpose, repository: Repository, digest: Digest, source_revision: CommitId | None
     ) -> Verdict:
         """Accepted, refused with a reason, or unchecked (level `none`). A check that cannot run is Transient."""
+
+
+class EvidenceSigner(Protocol):
+    """Signs statements of ours (SBOMs, verification summaries, release sets)."""
+
+    def sign(self, statement: bytes) -> bytes:
+        """A Sigstore bundle v0.3 (JSON bytes) with `statement` in a DSSE envelope, `application/vnd.in-toto+json`.
+
+        Raises Transient if an authority does not answer, Denied if it refuses us, ConfigError if the key or token
+        cannot be used. Two calls give two bundles: look up before signing.
+        """
+
+    def name(self) -> str:
+        """Who signs, for records: the key's fingerprint, or the certificate identity."""
 
 
 class Signer(Protocol):

@@ -11,11 +11,12 @@ import re
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from state.git import RefName
 from state.git_url import Transport, log_transport, transport
 from state.observed import BaselinePolicy, Mode
+from state.oci import Repository
 from state.verdict import Level
 
 PATH_MAX_CHARS: Final = 1024
@@ -201,6 +202,35 @@ class AdmissionSettings(Section):
         return self
 
 
+class KeyAuthoritySettings(Section):
+    """Evidence is signed by keys that are listed here: for air-gapped use, or keys in a KMS."""
+
+    kind: Literal["keys"]
+    """Kind of authority."""
+    public_key_files: tuple[AbsolutePath, ...] = Field(min_length=1, max_length=20)
+    """PEM files with one public key each: ECDSA P-256, P-384, Ed25519, or RSA of 2048 bits and more."""
+
+
+class SigstoreAuthoritySettings(Section):
+    """Evidence is signed by certificates of a Sigstore deployment, public or private."""
+
+    kind: Literal["sigstore"]
+    """Kind of authority."""
+    trusted_root_file: AbsolutePath
+    """The deployment's trusted root (JSON). It is pinned: nothing is fetched, no cache is read."""
+    issuer: str = Field(pattern=r"^https?://[^\s]{1,500}$")
+    """OIDC issuer of the signer, such as https://token.actions.githubusercontent.com."""
+    workflow: str = Field(pattern=r"^https?://[^\s@]{1,500}$")
+    """URL of the workflow that signs, without @ref, such as
+    https://github.com/org/shop/.github/workflows/publish.yml."""
+    transparency_log: bool = True
+    """False where bundles carry no log entry, as GitHub's for private repositories: then each needs a timestamp of an
+    authority in the trusted root."""
+
+
+AuthoritySettings: TypeAlias = Annotated[KeyAuthoritySettings | SigstoreAuthoritySettings, Field(discriminator="kind")]
+
+
 class VerificationSettings(Section):
     """How much proof counts. Written out on purpose: there is no default."""
 
@@ -208,6 +238,73 @@ class VerificationSettings(Section):
     """Level for the digests that unchanged images are retagged from: provenance, signature or none."""
     pull_request: Level
     """Level for the images that CI builds for a head: provenance, signature or none."""
+    authority: AuthoritySettings | None = None
+    """Who is believed: keys or a Sigstore deployment, one of them. Required unless both levels are none."""
+    source_repository: str | None = Field(default=None, pattern=r"^https?://[^\s@]{1,500}$")
+    """URL of the code repository as evidence names it. Required unless both levels are none."""
+    source_repository_id: int | None = Field(default=None, ge=1)
+    """The code repository's numeric id, which certificates of GitHub and GitLab carry; null where they do not."""
+    baseline_refs: tuple[FullRef, ...] = Field(default=("refs/heads/main",), min_length=1, max_length=20)
+    """Refs in full that baselines may have been built from; none under refs/pull."""
+    builder: str | None = Field(default=None, min_length=1, max_length=500)
+    """The `builder.id` that provenance has to name; null for any."""
+    cosign_v2: bool = False
+    """True to also read evidence at the tags sha256-<hex>.sig and .att, as cosign v2 wrote it."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.baseline is Level.NONE and self.pull_request is Level.NONE:
+            return self
+        for name in ("authority", "source_repository"):
+            if getattr(self, name) is None:
+                raise ValueError(f"{name} is required unless both levels are none")
+        if pulled := [r for r in self.baseline_refs if r.startswith("refs/pull/")]:
+            raise ValueError(f"baseline_refs: {pulled[0]} is a pull request's ref; a baseline never comes from one")
+        return self
+
+
+class KeySignerSettings(Section):
+    """Statements of ours are signed with a key file, for air-gapped use."""
+
+    kind: Literal["key"]
+    """Kind of signer."""
+    key_file: AbsolutePath
+    """PEM file with an encrypted ECDSA P-256 private key (PKCS #8, or as cosign generate-key-pair writes it)."""
+    password_file: AbsolutePath
+    """File whose first line is the key's password."""
+
+
+class SigstoreSignerSettings(Section):
+    """Statements of ours are signed by short-lived certificates of a Sigstore deployment."""
+
+    kind: Literal["sigstore"]
+    """Kind of signer."""
+    trust_config_file: AbsolutePath
+    """The deployment's client trust configuration (JSON): trusted root and signing addresses."""
+    token_file: AbsolutePath | None = None
+    """File with an OIDC token, read anew before each batch (a projected service-account token); null for the ambient
+    token of GitHub Actions and other CI."""
+
+
+SignerSettings: TypeAlias = Annotated[KeySignerSettings | SigstoreSignerSettings, Field(discriminator="kind")]
+
+
+class EvidenceSettings(Section):
+    """What is attached to digests and published per head."""
+
+    signer: SignerSettings
+    """Who signs what the reconciler makes itself."""
+    release_sets: str = Field(max_length=255)
+    """Image repository in which the release set of each complete head is published, such as
+    ghcr.io/org/shop-release-sets; its host is one of `registries`."""
+    sbom: tuple[Literal["attached", "buildkit", "syft"], ...] = ("attached", "buildkit")
+    """Where an SBOM may come from, first come first: already attached, BuildKit's attestation in the index, or made
+    by Syft."""
+
+    @field_validator("release_sets")
+    @classmethod
+    def _repository(cls, text: str) -> str:
+        return str(Repository(text))
 
 
 class LogSettings(Section):
@@ -243,6 +340,8 @@ class RepositorySettings(Section):
     same inputs as the head's."""
     verification: VerificationSettings
     """How much proof counts."""
+    evidence: EvidenceSettings | None = None
+    """What is attached and published; null attaches nothing and publishes no release sets."""
     suspend: bool = False
     """True to look but write nothing for this repository."""
     max_heads: int = Field(default=1000, ge=1, le=10_000)
