@@ -127,7 +127,11 @@ def decode_base64(text: str, what: str, max_bytes: int) -> bytes:
 def _envelope(value: Mapping[str, Any], what: str) -> Envelope:
     """Members that DSSE does not know are ignored, as its parsing rules demand."""
     payload_type = _text(value, "payloadType", what)
-    if not payload_type or len(payload_type) > 255 or not (payload_type.isascii() and payload_type.isprintable()):
+    if (
+        "/" not in payload_type
+        or len(payload_type) > 255
+        or not (payload_type.isascii() and payload_type.isprintable())
+    ):
         raise _malformed(f"{what}: payloadType is no media type: {payload_type[:80]!r}")
     signatures = _objects(value, "signatures", what)
     if len(signatures) != 1:
