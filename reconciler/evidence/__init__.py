@@ -4,6 +4,8 @@
 * `finding`    registry → what is attached to a digest
 * `bundles`    bytes → Sigstore bundle or DSSE envelope, bounded
 * `authority`  who is believed: public keys, or a Sigstore trusted root; one of them, never both
+* `keys`       the authority of public keys
+* `provenance` what a SLSA provenance predicate says (pure)
 * `claims`     whether a proven statement says what the policy asks for (pure)
 * `verifying`  all of it as `ports.Verifier`, with its cache
 """
