@@ -13,7 +13,9 @@ from itertools import count
 from typing import Final, NamedTuple
 
 from reconciler.absence import PassReads
+from reconciler.admission import Head
 from reconciler.events import Emitter, Event
+from reconciler.heads import Examiner
 from reconciler.observe import Look, Tick, no_tick
 from reconciler.ports import (
     TAGS_PER_PUT,
@@ -26,17 +28,19 @@ from reconciler.ports import (
     Verifier,
 )
 from reconciler.record import Recorder
+from reconciler.releasing import Planned, Releaser
 from state.canonical import Json
 from state.entry import Kind
-from state.errors import Fenced, IntegrityError, LedgerMoved, LogRollback, ReconcilerError, Transient
+from state.errors import Fenced, IntegrityError, LedgerMoved, LogRollback, ReconcilerError, Terminal, Transient
 from state.git import CommitId
 from state.history import Result, Write
 from state.observed import Absent, How, Present, PullRequest, TagState
 from state.oci import Digest, Manifest, Repository, Tag
-from state.plan import Adopt, EndHead, PinDecision, Plan, QuarantineHead, ResolveDecision, Retag
+from state.plan import Adopt, EndHead, PinDecision, Plan, QuarantineHead, Release, ResolveDecision, Retag
 from state.quarantine import Acceptance, Breach
 from state.verdict import Outcome, Verdict
 
+BATCH_MAX_RELEASES: Final = 100
 BATCH_MAX_WRITES: Final = 500
 """A batch's intent stays readable, and a stop never waits for more than this many writes."""
 
@@ -61,6 +65,7 @@ class Applied:
 
     written: int = 0
     adopted: int = 0
+    released: int = 0
     dropped: int = 0
     failed: dict[CommitId, str] = field(default_factory=dict)
     """Heads with a write that did not succeed, and why: they are tried again after a pause."""
@@ -91,8 +96,9 @@ class _Due(NamedTuple):
 class Applier:
     """Carries out plans for one repository."""
 
-    def __init__(self, targets: Targets, recorder: Recorder, emit: Emitter) -> None:
+    def __init__(self, targets: Targets, recorder: Recorder, emit: Emitter, releaser: Releaser | None = None) -> None:
         self._targets = targets
+        self._releaser = releaser
         self._recorder = recorder
         self._emit = emit.emit
 
@@ -106,6 +112,7 @@ class Applier:
         applied = Applied()
         retags: list[Retag] = []
         adopts: list[Adopt] = []
+        releases: list[Release] = []
         for action in plan.actions:
             match action:
                 case EndHead(head, numbers):
@@ -124,12 +131,18 @@ class Applier:
                     adopts.append(action)
                 case Retag():
                     retags.append(action)
+                case Release():
+                    releases.append(action)
         if adopts:
             self._adopt(adopts, applied)
         for start in range(0, len(retags), BATCH_MAX_WRITES):
             if stopping():
                 break
             self._fill(retags[start : start + BATCH_MAX_WRITES], look, hold_label, applied)
+        for start in range(0, len(releases), BATCH_MAX_RELEASES):
+            if stopping():
+                break
+            self._release(releases[start : start + BATCH_MAX_RELEASES], look, hold_label, applied)
         return applied
 
     def close_intents(self, reads: PassReads) -> bool:
@@ -202,6 +215,23 @@ class Applier:
             self._emit(Event.TAG_ADOPTED, repository=a.repository, tag=a.head, digest=a.digest)
         applied.adopted += len(adopts)
 
+    # --- releasing
+
+    def _release(self, batch: Sequence[Release], look: Look, hold_label: str | None, applied: Applied) -> None:
+        if self._releaser is None:
+            raise Terminal("a release was planned, and nothing to release with was set up; this is a bug")
+        wanted = self._still_wanted(batch, hold_label)
+        due = [r for r in batch if r.head in wanted]
+        examiner, requests = Examiner(look.snapshot), look.snapshot.listing.pull_requests
+        planned = []
+        for release in due:
+            members = tuple(pr for pr in requests if pr.number in release.pull_requests)
+            planned.append(Planned(release, examiner.examine(Head(release.head, members))))
+        failed = self._releaser.publish(planned, look.snapshot)
+        applied.failed |= failed
+        applied.dropped += len(batch) - len(due)
+        applied.released += len(due) - len(failed)
+
     # --- filling
 
     def _fill(self, batch: Sequence[Retag], look: Look, hold_label: str | None, applied: Applied) -> None:
@@ -230,7 +260,7 @@ class Applier:
         for outcome in outcomes:
             self._tell(outcome, applied)
 
-    def _still_wanted(self, batch: Sequence[Retag], hold_label: str | None) -> frozenset[CommitId]:
+    def _still_wanted(self, batch: Sequence[Retag | Release], hold_label: str | None) -> frozenset[CommitId]:
         numbers = sorted({n for r in batch for n in r.pull_requests})
         answers = self._targets.executor.map(self._targets.forge.pull_request, numbers)
         seen = dict(zip(numbers, answers, strict=True))
@@ -354,7 +384,12 @@ class Applier:
         return made._replace(result=Result.CONFLICT, found=found, why=f"the tag reads {found}")
 
     def _outcome(self, intent: CommitId, outcomes: Sequence[_Written]) -> None:
-        self._recorder.append(Kind.OUTCOME, {"intent": intent, "writes": [o.to_json() for o in outcomes]})
+        body: dict[str, Json] = {"intent": intent, "writes": [o.to_json() for o in outcomes]}
+        # An intent about evidence that is still open: what came of it is looked up when it is wanted again.
+        if (evidence := self._recorder.history.open_evidence.get(intent)) is not None:
+            for name, rows in (("attachments", evidence.attachments), ("publications", evidence.publications)):
+                body[name] = [{**row.to_json(), "result": Result.UNCERTAIN.value} for row in rows]
+        self._recorder.append(Kind.OUTCOME, body)
 
     # --- telling
 
@@ -372,8 +407,9 @@ class Applier:
                 applied.failed[write.head] = outcome.why
                 self._emit(Event.TAG_WRITE_FAILED, repository=write.repository, tag=write.head, error=outcome.why)
 
-    def _drop(self, retag: Retag, why: str) -> None:
-        self._emit(Event.ACTION_DROPPED, repository=retag.repository, tag=retag.head, detail=why)
+    def _drop(self, action: Retag | Release, why: str) -> None:
+        where = {"repository": str(action.repository)} if isinstance(action, Retag) else {}
+        self._emit(Event.ACTION_DROPPED, tag=action.head, detail=why, **where)
 
 
 def _unwritten(write: Write, error: ReconcilerError) -> _Written:

@@ -54,6 +54,8 @@ class Event(StrEnum):
     """A configuration came into force."""
     CONFIG_REFUSED = "config_refused", Level.ERROR
     """A changed file is not valid: the one before stays in force. `ameide config check` lists every problem."""
+    RELEASE_PUBLISHED = "release_published"
+    """The release set of a head is complete, signed and tagged."""
     HEAD_QUARANTINED = "head_quarantined", Level.ERROR
     """Recorded tags of a head were moved or removed: find out by whom. A new commit or `ameide head accept` ends it."""
     HEAD_ACCEPTED = "head_accepted"

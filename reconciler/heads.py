@@ -69,6 +69,17 @@ def previewed(catalogue: Catalogue, inventory: Inventory) -> Previewed:
     return Previewed(images, tuple(missing))
 
 
+def components_of(seen: Snapshot, work: Work) -> Mapping[Repository, tuple[str, ...]]:
+    """Image repository → the previewed components that run it, over all bases of the head."""
+    found: dict[Repository, set[str]] = {}
+    for pr in work.head.pull_requests:
+        catalogue = seen.catalogues.get(tip) if isinstance(tip := seen.bases.get(pr.base), CommitId) else None
+        if isinstance(catalogue, Catalogue) and isinstance(seen.inventory, Inventory):
+            for repository, names in previewed(catalogue, seen.inventory).images.items():
+                found.setdefault(repository, set()).update(names)
+    return {repository: tuple(sorted(names)) for repository, names in found.items()}
+
+
 class Examiner:
     """Examines the heads of one snapshot. Holds nothing but memos of what many heads share."""
 
@@ -105,10 +116,16 @@ class Examiner:
                 judgements[repository] = _breached(breach)
             elif (done := recorded.get(key)) is not None:
                 judgements[repository] = judge_recorded(
-                    done, (seen.swept if done.settled else tags).get(key), key in seen.overdue
+                    done,
+                    (seen.swept if done.settled else tags).get(key),
+                    overdue=key in seen.overdue,
+                    released=head.commit in seen.released,
                 )
             else:
-                judgements[repository] = judge(decision.images.get(repository, _NOT_DECIDED), tags.get(key))
+                judgement = judge(decision.images.get(repository, _NOT_DECIDED), tags.get(key))
+                if isinstance(judgement, Held) and judgement.reason is Reason.BASELINE_REFUSED and not judgement.detail:
+                    judgement = judgement._replace(detail=self._why_refused(repository, head.commit))
+                judgements[repository] = judgement
         fresh = _breaches(judgements, known) if tags or seen.swept else ()
         if known or fresh:
             for repository, judgement in judgements.items():
@@ -137,6 +154,11 @@ class Examiner:
             if isinstance(work.decision.images.get(r), Unresolved | RetagFrom)
             and (pinned is None or isinstance(pinned.images.get(r, _NOT_DECIDED), Unresolved))
         )
+
+    def _why_refused(self, repository: Repository, head: CommitId) -> str:
+        """What the verifier said of the baseline that an undecided image would have."""
+        state = self._seen.faithful.get((repository, head)) or self._seen.main.get(repository)
+        return state.verdict.reason if isinstance(state, Baseline) else ""
 
     # --- what is wanted
 

@@ -28,11 +28,15 @@ class Take(NamedTuple):
 
 
 class Held(NamedTuple):
-    """Nothing may be done, and why. `digest` is what was found, `recorded` what the log has, where there is such."""
+    """Nothing may be done, and why. `digest` is what was found, `recorded` what the log has, where there is such.
+
+    `detail` is what the verifier said, where that is the reason.
+    """
 
     reason: Reason
     digest: Digest | None = None
     recorded: Digest | None = None
+    detail: str = ""
 
 
 Judgement: TypeAlias = Recorded | Fill | Take | Held
@@ -53,28 +57,33 @@ def judge(wanted: Wanted, state: TagState | None) -> Judgement:
         case Present(digest, verdict):
             proven = verdict is not None and verdict.outcome is Outcome.ACCEPTED
             refused = verdict is not None and verdict.outcome is Outcome.REFUSED
+            said = verdict.reason if verdict is not None else ""
             if isinstance(wanted, RetagFrom):
                 # The decided baseline counts unless it is refused now; any other digest needs proof of its own.
                 if digest != wanted.baseline and not proven:
-                    return Held(Reason.FOUND_UNPROVEN, digest)
-                return Held(Reason.BASELINE_REFUSED, digest) if refused else Take(digest, How.RETAGGED, proven)
+                    return Held(Reason.FOUND_UNPROVEN, digest, detail=said)
+                if refused:
+                    return Held(Reason.BASELINE_REFUSED, digest, detail=said)
+                return Take(digest, How.RETAGGED, proven)
             if verdict is None:
                 return Held(Reason.FOUND_UNPROVEN, digest)
             if refused:
-                return Held(Reason.BUILD_REFUSED, digest)
+                return Held(Reason.BUILD_REFUSED, digest, detail=said)
             return Take(digest, How.BUILT, proven)
 
 
-def judge_recorded(done: Recorded, state: TagState | None, overdue: bool) -> Judgement:
+def judge_recorded(done: Recorded, state: TagState | None, *, overdue: bool, released: bool) -> Judgement:
     """What to do about a recorded tag; `overdue` is an own write that no read has shown in time.
 
-    A settled tag is read only by the slow sweep. CI may build a head again: such a tag counts if it is proven anew.
+    A settled tag is read only by the slow sweep. CI may build a head again: such a tag counts if it is proven anew, as
+    long as no release set says what the head is (design §5).
     """
     match state:
         case Present(digest, _) if digest == done.digest:
             return done if done.settled else Take(digest, done.how, done.proven)
         case Present(digest, verdict):
-            if done.how is How.BUILT and verdict is not None and verdict.outcome is Outcome.ACCEPTED:
+            again = done.how is How.BUILT and not released
+            if again and verdict is not None and verdict.outcome is Outcome.ACCEPTED:
                 return Take(digest, How.BUILT, True, done.digest)
             return Held(Reason.TAG_CONFLICT, digest, done.digest)
         case Absent() if done.settled or overdue:

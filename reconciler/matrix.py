@@ -46,10 +46,15 @@ class Cell(NamedTuple):
     """Retagged from a `:main` that has moved on since the branch point."""
     recorded: Digest | None = None
     """What the log has, where the tag was found to read `digest` or, if that is None, to be gone."""
+    detail: str = ""
+    """What the verifier said, where that is why the cell is held."""
+    release: Digest | None = None
+    """The head's release set, once it is published."""
 
     def to_json(self) -> dict[str, Json]:
         return {
             "component": self.component,
+            "detail": self.detail,
             "digest": self.digest,
             "drift": self.drift,
             "head_sha": self.head,
@@ -58,6 +63,7 @@ class Cell(NamedTuple):
             "proven": self.proven,
             "reason": self.reason,
             "recorded": self.recorded,
+            "release": self.release,
             "state": self.state.value,
         }
 
@@ -87,7 +93,8 @@ def matrix(seen: Snapshot) -> tuple[Cell, ...]:
             components = {r: (r.path,) for r in work.judgements} if wanted is None else wanted.images
             for repository, names in components.items():
                 row = _cell(pr, repository, work.judgements[repository], decided.get(repository), seen.mode)
-                cells += (row._replace(component=name, drift=repository in drifted) for name in names)
+                row = row._replace(drift=repository in drifted, release=seen.released.get(pr.head))
+                cells += (row._replace(component=name) for name in names)
     return tuple(sorted(cells, key=lambda c: (c.pr, c.component or "", c.image or "")))
 
 
@@ -102,6 +109,8 @@ def summary(cells: tuple[Cell, ...]) -> str:
     held = sorted({c.reason for c in cells if c.state is State.HELD})
     if held:
         words.append("held: " + ", ".join(held))
+    if named and named[0].release is not None:
+        words.append("released")
     if any(not c.proven for c in named if c.state in (State.RETAGGED, State.BUILT)):
         words.append("unproven")
     return " · ".join(words)
@@ -137,6 +146,7 @@ def _cell(pr: PullRequest, repository: Repository, judgement: Judgement, wanted:
     digest: Digest | None = None
     recorded: Digest | None = None
     proven = False
+    detail = ""
     match judgement:
         case Recorded(found, how, was_proven) | Take(found, how, was_proven):
             state = State.RETAGGED if how is How.RETAGGED else State.BUILT
@@ -145,8 +155,8 @@ def _cell(pr: PullRequest, repository: Repository, judgement: Judgement, wanted:
         case Fill(baseline):
             state, digest = State.PLANNED, baseline
             reason = Reason.OBSERVE_MODE.value if mode is Mode.OBSERVE else "inputs-unchanged"
-        case Held(held, found_digest, recorded):
+        case Held(held, found_digest, recorded, detail):
             waits = held is Reason.AWAITS_BUILD or (held is Reason.TAG_UNKNOWN and isinstance(wanted, AwaitBuild))
             state = State.WAITING if waits else State.HELD
             digest, reason = found_digest, held.value
-    return Cell(pr.number, pr.head, None, repository, state, digest, reason, proven, recorded=recorded)
+    return Cell(pr.number, pr.head, None, repository, state, digest, reason, proven, recorded=recorded, detail=detail)

@@ -18,7 +18,10 @@ from reconciler.absence import MAIN, PassReads
 from reconciler.admission import Head, admit
 from reconciler.heads import Examiner
 from reconciler.judgement import Held
+from reconciler.planner import releasable
 from reconciler.ports import Clock, Executor, ForgeReader, Git, GitOps, Purpose, Random, RegistryReader, Verifier
+from state import canonical
+from state.canonical import Json
 from state.change import ChangeRecord
 from state.decision import AwaitBuild, RetagFrom
 from state.entry import Entry
@@ -43,7 +46,7 @@ from state.observed import (
     Unknown,
 )
 from state.oci import Digest, Manifest, Repository, Tag
-from state.verdict import Outcome
+from state.verdict import Outcome, Verdict
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -140,10 +143,11 @@ class Observer:
                 repository_id=identity.id,
                 mode=rules.mode,
                 suspended=rules.suspended,
-                policy=rules.policy,
+                policy=self._policy(rules),
                 listing=listing,
                 decisions=dict(self._history.decisions),
                 recorded=dict(self._history.recorded),
+                released=dict(self._history.released),
                 quarantined={head: q.breaches for head, q in self._history.quarantined.items()},
                 backing_off=backing_off,
                 writes_left=self._writes_left(rules),
@@ -158,10 +162,18 @@ class Observer:
             self._read_baselines(look, heads, rules)
             self._read_tags(look, heads, rules, hints)
             self._sweep(look, heads, rules)
+            self._read_proofs(look, heads)
             look.problems += look.reads.problems.values()
         self._refuse_to_go_on()
         self._forget(look)
         return look
+
+    def _policy(self, rules: Rules) -> Policy:
+        """The rules with the verification that is in force: the digest covers the keys and roots themselves."""
+        verifier = self._sources.verifier
+        verification: dict[str, Json] = {p.value: verifier.policy(p) for p in Purpose}
+        whole: dict[str, Json] = {"rules": rules.policy.digest, "verification": verification}
+        return replace(rules.policy, digest=canonical.digest(whole))
 
     # --- what the repositories say
 
@@ -345,6 +357,31 @@ class Observer:
         jitter = self._sources.random.uniform(0.9, 1.1)
         self._polls[cell] = _Poll(state, now + wait_s * jitter, wait_s)
         return state
+
+    # --- what is to be released
+
+    def _read_proofs(self, look: Look, heads: Sequence[Head]) -> None:
+        """Ask the verifier once more about every tag of a head that is complete and has no release set yet."""
+        seen = look.snapshot
+        if seen.policy.release_sets is None:
+            return
+        examiner = Examiner(seen)
+        cells = [
+            (repository, head.commit)
+            for head in heads
+            if head.commit not in seen.released and releasable(seen, work := examiner.examine(head))
+            for repository in work.judgements
+        ]
+        found = self._each("verifying", lambda cell: self._proof(cell, seen.recorded[cell].how), cells)
+        proofs = {cell: _settled(look, result) for cell, result in zip(cells, found, strict=True)}
+        look.snapshot = replace(seen, proofs=proofs)
+
+    def _proof(self, cell: Cell, how: How) -> Verdict:
+        repository, head = cell
+        digest = self._history.recorded[cell].digest
+        if how is How.BUILT:
+            return self._sources.verifier.verify(Purpose.PULL_REQUEST, repository, digest, head)
+        return self._sources.verifier.verify(Purpose.BASELINE, repository, digest, None)
 
     # --- side by side
 

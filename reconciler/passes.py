@@ -14,6 +14,7 @@ from reconciler.observe import Look, Observer, Rules, Sources
 from reconciler.planner import plan
 from reconciler.ports import Acceptances, LogStore, Metrics, RegistryWriter, StatusReporter, StatusState
 from reconciler.record import Recorder
+from reconciler.releasing import Releaser, ReleaseTargets
 from state.canonical import Json
 from state.entry import Kind
 from state.errors import Denied, IntegrityError, ReconcilerError, Terminal, Transient
@@ -78,6 +79,7 @@ class Repository:
         reporting: Reporting,
         *,
         acceptances: Acceptances,
+        release: ReleaseTargets | None = None,
     ) -> None:
         self.name = name
         self._sources = sources
@@ -85,6 +87,7 @@ class Repository:
         self._log = log
         self._reporting = reporting
         self._acceptances = acceptances
+        self._release = release
         self._recorder = Recorder.opened(log)
         self._observer = Observer(sources, self._recorder.history, self._recorder.read)
         self._backoff: Backoff[CommitId] = Backoff(sources.clock, sources.random)
@@ -152,6 +155,7 @@ class Repository:
             metrics.gauge("holds", held[reason], repository=name, reason=reason.value)
         metrics.gauge("quarantined_heads", len(self._recorder.history.quarantined), repository=name)
         metrics.gauge("write_budget_remaining", look.snapshot.writes_left, repository=name)
+        metrics.count("release_sets_published", applied.released, repository=name)
         metrics.count("tags_adopted", applied.adopted, repository=name)
         metrics.count("actions_dropped", applied.dropped, repository=name)
         violations = sum(isinstance(p, IntegrityError) for p in look.problems)
@@ -164,14 +168,19 @@ class Repository:
     def _applier(self, emit: Emitter) -> Applier:
         s = self._sources
         targets = Targets(s.forge, s.registry, self._writer, s.verifier, s.executor, self._reporting.metrics, s.tick)
-        return Applier(targets, self._recorder, emit)
+        releaser = Releaser(self._release, self._recorder, emit) if self._release is not None else None
+        return Applier(targets, self._recorder, emit, releaser)
 
     def _cells(self, look: Look) -> tuple[Cell, ...]:
         """The matrix as it is after the pass: what was recorded meanwhile counts."""
         history = self._recorder.history
         return matrix(
             replace(
-                look.snapshot, decisions=history.decisions, recorded=history.recorded, quarantined=_breaches(history)
+                look.snapshot,
+                decisions=history.decisions,
+                recorded=history.recorded,
+                quarantined=_breaches(history),
+                released=history.released,
             )
         )
 

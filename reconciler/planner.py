@@ -9,8 +9,9 @@ from reconciler.heads import Examiner, Work
 from reconciler.judgement import Fill, Held, Take
 from state.hold import Reason
 from state.observed import Mode, Recorded, Snapshot
-from state.plan import Action, Adopt, EndHead, Hold, Plan, QuarantineHead, Retag
+from state.plan import Action, Adopt, EndHead, Hold, Plan, QuarantineHead, Release, Retag
 from state.quarantine import Breach
+from state.verdict import Outcome, Verdict
 
 
 def plan(seen: Snapshot) -> Plan:
@@ -56,8 +57,8 @@ def _plan_head(seen: Snapshot, work: Work, budget: _Budget, actions: list[Action
         match judgement:
             case Recorded():
                 pass
-            case Held(reason, found, recorded):
-                detail = str(Breach(repository, recorded, found)) if recorded is not None else ""
+            case Held(reason, found, recorded, said):
+                detail = str(Breach(repository, recorded, found)) if recorded is not None else said
                 holds.append(Hold(head, repository, reason, numbers, detail))
             case Take(digest, how, proven, replaces):
                 if not observing:
@@ -73,6 +74,38 @@ def _plan_head(seen: Snapshot, work: Work, budget: _Budget, actions: list[Action
                     actions.append(Retag(repository, head, baseline, numbers))
             case never:
                 assert_never(never)
+    if releasable(seen, work):
+        _plan_release(seen, work, actions, holds)
+
+
+def releasable(seen: Snapshot, work: Work) -> bool:
+    """Whether every previewed image of the head is recorded, and no release set says so yet."""
+    return (
+        seen.policy.release_sets is not None
+        and work.head.commit not in seen.released
+        and bool(work.judgements)
+        and not work.missing
+        and all(isinstance(j, Recorded) for j in work.judgements.values())
+    )
+
+
+def _plan_release(seen: Snapshot, work: Work, actions: list[Action], holds: list[Hold]) -> None:
+    """Nothing unproven enters a release set (design §5)."""
+    head, numbers = work.head.commit, work.head.numbers
+    unproven = []
+    for repository in work.judgements:
+        proof = seen.proofs.get((repository, head))
+        if not isinstance(proof, Verdict) or proof.outcome is not Outcome.ACCEPTED:
+            said = proof.reason if isinstance(proof, Verdict) else "its evidence could not be read"
+            unproven.append(Hold(head, repository, Reason.RELEASE_UNPROVEN, numbers, said))
+    if unproven:
+        holds += unproven
+    elif seen.mode is Mode.OBSERVE:
+        holds.append(Hold(head, None, Reason.OBSERVE_MODE, numbers))
+    elif head in seen.backing_off:
+        holds.append(Hold(head, None, Reason.BACKING_OFF, numbers))
+    else:
+        actions.append(Release(head, numbers))
 
 
 def _ended(seen: Snapshot) -> list[Action]:

@@ -293,8 +293,8 @@ class ArtifactWriter(Protocol):
 
         Where the registry does not list it itself (no `OCI-Subject`, or no referrers API), `referrer` is merged into
         the index at the tag `sha256-<hex>`: read, merge, write, read again, until it is in it, with every other
-        writer's entry and unknown field kept. An index that cannot be parsed is never replaced. Returns when `manifest` is
-        found by `referrers`, or its presence was confirmed by `OCI-Subject` and the API.
+        writer's entry and unknown field kept. An index that cannot be parsed is never replaced. Returns when
+        `manifest` is found by `referrers`, or its presence was confirmed by `OCI-Subject` and the API.
 
         Raises IntegrityError, Denied, Transient as `RegistryWriter.put_manifest`, Terminal for an unreadable index.
         """

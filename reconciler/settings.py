@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -36,7 +36,8 @@ from state import canonical
 from state.errors import ConfigError
 from state.git import RefName
 from state.observed import Mode, Policy
-from state.oci import Digest
+from state.oci import Digest, Repository
+from state.verdict import Level
 
 __all__ = [
     "CONFIG_MAX_BYTES",
@@ -122,6 +123,7 @@ def environment_problems(environ: Mapping[str, str]) -> tuple[str, ...]:
 def policy_digest(repository: RepositorySettings) -> Digest:
     """The digest of what plans of this repository depend on; the order of base branches does not count."""
     content = repository.model_dump(mode="json", include={"admission", "baseline", "verification", "max_heads"})
+    content["release_sets"] = repository.evidence.release_sets if repository.evidence is not None else None
     content["admission"]["base_branches"] = sorted(repository.admission.base_branches)
     return canonical.digest(content)
 
@@ -134,6 +136,7 @@ def to_policy(repository: RepositorySettings) -> Policy:
         hold_label=repository.admission.hold_label,
         max_heads=repository.max_heads,
         baseline=repository.baseline,
+        release_sets=Repository(repository.evidence.release_sets) if repository.evidence is not None else None,
     )
 
 
@@ -144,7 +147,7 @@ def _validate(document: Document) -> tuple[Settings | None, list[tuple[Location,
     except ValidationError as error:
         # A list whose items were all refused is also reported as too short: only the items are worth a line.
         return None, [
-            (tuple(e["loc"]), _worded(e))
+            (_place(tuple(e["loc"])), _worded(e))
             for e in error.errors(include_url=False)
             if not (e["type"] == "too_short" and e["input"])
         ]
@@ -160,7 +163,17 @@ def _cross_problems(settings: Settings) -> Iterable[tuple[Location, str]]:
     seen: dict[tuple[str, object], tuple[int, object]] = {}
     for n, repository in enumerate(settings.repositories):
         at: Location = ("repositories", n)
-        log = repository.log
+        log, verification, evidence = repository.log, repository.verification, repository.evidence
+        if evidence is not None and Level.NONE in (verification.baseline, verification.pull_request):
+            yield (
+                (*at, "evidence"),
+                "nothing unproven enters a release set: set both levels of verification, or drop it",
+            )
+        if evidence is not None and Repository(evidence.release_sets).host not in hosts:
+            yield (
+                (*at, "evidence", "release_sets"),
+                f"its registry is not declared; there are {', '.join(sorted(hosts))}",
+            )
         if log.path in (repository.forge.path, Path(repository.gitops.url.removeprefix("file://"))):
             yield (*at, "log", "path"), "the log needs a repository of its own, not the code or GitOps repository"
         for key, value, where, text in (
@@ -187,6 +200,9 @@ def _worded(error: ErrorDetails) -> str:
         case "value_error":
             text = error["msg"].removeprefix("Value error, ")
             return _cut(text) if isinstance(got, dict) or "got" in text else f"{text}, got {_shown(at, got)}"
+        case "union_tag_not_found" | "union_tag_invalid":
+            choices = sections_of(_model_at(at[:-1]).model_fields[str(at[-1])].annotation)
+            return f"expected kind: {' or '.join(_kind(c) for c in choices)}"
         case "too_short":
             return "expected at least one item, got an empty list"
         case kind if kind in _KINDS:
@@ -220,18 +236,38 @@ def _cut(text: str) -> str:
 
 
 def _model_at(at: Location) -> type[BaseModel]:
-    model: Any = Settings
+    return _walked(at)[1]
+
+
+def _place(at: Location) -> Location:
+    """Where a problem is in the file: pydantic's own place also names the `kind` that was chosen."""
+    return _walked(at)[0]
+
+
+def _walked(at: Location) -> tuple[Location, type[BaseModel]]:
+    model: type[BaseModel] = Settings
+    choices: tuple[type[Section], ...] = ()
+    place: list[str | int] = []
     for step in at:
-        if isinstance(step, str):
-            model = section_of(model.model_fields[step].annotation)
-    return model  # type: ignore[no-any-return]
+        if len(choices) > 1:
+            model, choices = next(c for c in choices if _kind(c) == step), ()
+            continue
+        place.append(step)
+        if isinstance(step, str) and step in model.model_fields:
+            choices = sections_of(model.model_fields[step].annotation)
+            model = choices[0] if len(choices) == 1 else model
+    return tuple(place), model
 
 
-def section_of(annotation: object) -> type[Section] | None:
-    """The section that a field holds, alone or many; None for a plain value."""
+def _kind(section: type[Section]) -> str:
+    return str(section.model_fields["kind"].annotation.__args__[0])  # type: ignore[union-attr]
+
+
+def sections_of(annotation: object) -> tuple[type[Section], ...]:
+    """Every section that a field may hold: several for a choice by `kind`, none for a plain value."""
     if isinstance(annotation, type) and issubclass(annotation, Section):
-        return annotation
-    return next((s for a in getattr(annotation, "__args__", ()) if (s := section_of(a)) is not None), None)
+        return (annotation,)
+    return tuple(s for a in getattr(annotation, "__args__", ()) for s in sections_of(a))
 
 
 def _fields(at: Location) -> list[str]:
@@ -239,4 +275,4 @@ def _fields(at: Location) -> list[str]:
 
 
 def _meaning(at: Location) -> str:
-    return " ".join((_model_at(at[:-1]).model_fields[str(at[-1])].description or "").split())
+    return " ".join((_walked(at[:-1])[1].model_fields[str(at[-1])].description or "").split())

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from pydantic_core import PydanticUndefined, to_jsonable_python
 
-from reconciler.settings import CONFIG_MAX_BYTES, section_of
+from reconciler.settings import CONFIG_MAX_BYTES, sections_of
 from reconciler.settings_model import Section, Settings
 from reconciler.strict_yaml import Location, shown
 from state.canonical import Json
@@ -124,10 +124,13 @@ def _of(section: Section, at: Location) -> Iterator[Explained]:
 def _fields(model: type[Section], prefix: str) -> Iterator[tuple[str, str, str, str]]:
     for name, field in model.model_fields.items():
         path = f"{prefix}{name}"
-        inner = section_of(field.annotation)
-        if inner is not None:
-            many = "[]" if inner is not field.annotation else ""
-            yield from _fields(inner, f"{path}{many}.")
+        inner = sections_of(field.annotation)
+        if inner:
+            many = "[]" if "tuple" in str(field.annotation) else ""
+            choice = len(inner) > 1
+            for section in inner:
+                kind = section.model_fields["kind"].annotation.__args__[0] if choice else ""  # type: ignore[union-attr]
+                yield from _fields(section, f"{path}{f'({kind})' if choice else ''}{many}.")
             continue
         required = field.default is PydanticUndefined
         default = "required" if required else f"`{json.dumps(to_jsonable_python(field.default))}`"

@@ -297,9 +297,9 @@ class EvidenceSettings(Section):
     release_sets: str = Field(max_length=255)
     """Image repository in which the release set of each complete head is published, such as
     ghcr.io/org/shop-release-sets; its host is one of `registries`."""
-    sbom: tuple[Literal["attached", "buildkit", "syft"], ...] = ("attached", "buildkit")
-    """Where an SBOM may come from, first come first: already attached, BuildKit's attestation in the index, or made
-    by Syft."""
+    sbom: Literal["attached", "buildkit"] = "buildkit"
+    """Where an SBOM comes from: `attached` leaves it to CI; `buildkit` also signs and attaches the one that BuildKit
+    put into the index, where none is attached."""
 
     @field_validator("release_sets")
     @classmethod

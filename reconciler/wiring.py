@@ -23,8 +23,8 @@ from reconciler.adapters.registry_oras import OrasRegistry
 from reconciler.adapters.registry_router import Registries
 from reconciler.adapters.signer_ssh import SshSigner
 from reconciler.adapters.status_local import LocalStatusReporter
-from reconciler.adapters.verifier_none import NoneVerifier
 from reconciler.events import Emitter
+from reconciler.evidence.assembling import release_targets_of, verifier_of
 from reconciler.observe import Look, Observer, Rules, Sources, Tick
 from reconciler.passes import Reporting, Repository
 from reconciler.settings import Loaded, RepositorySettings, Settings, to_policy
@@ -151,9 +151,7 @@ def readers(common: Shared, repository: RepositorySettings, tick: Tick | None = 
         known_hosts_file=repository.gitops.known_hosts_file,
         timeout_s=float(settings.request_timeout_s) * CALL_TIMEOUT_FACTOR,
     )
-    verifier = NoneVerifier(
-        baseline=repository.verification.baseline, pull_request=repository.verification.pull_request
-    )
+    verifier = verifier_of(repository.verification, common.registries, common.clock)
     sources = Sources(
         forge=forge,
         git=mirror,
@@ -180,7 +178,10 @@ def writer(common: Shared, repository: RepositorySettings, tick: Tick | None = N
         status.recover()  # under the log's lock, so no other process of this log reports now
         reporting = Reporting(common.emit, common.metrics, status)
         accepted = acceptances_of(common.settings, sources.forge.repository().id)
-        yield Repository(repository.name, sources, common.registries, log, reporting, acceptances=accepted)
+        release = release_targets_of(repository, common.registries, sources.verifier, common.executor)
+        yield Repository(
+            repository.name, sources, common.registries, log, reporting, acceptances=accepted, release=release
+        )
 
 
 def acceptances_of(settings: Settings, repository_id: int) -> AcceptanceFiles:
@@ -214,6 +215,7 @@ def rehearse(loaded: Loaded, emit: Emitter, metrics: PrometheusMetrics) -> None:
         refuse_shared_logs(loaded.settings)
         for repository in loaded.settings.repositories:
             with readers(common, repository) as sources:
+                release_targets_of(repository, common.registries, sources.verifier, common.executor)
                 log = open_log(common, repository, sources)
                 reader = _log_reader(repository, sources.forge.repository().id)
                 if reader is not None and (key := key_in_force(reader)) != log.public_key:

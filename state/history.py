@@ -56,6 +56,90 @@ class Write(NamedTuple):
         )
 
 
+class Attachment(NamedTuple):
+    """One artifact that was to be attached to a digest. `statement` is the digest of the signed statement's bytes.
+
+    `manifest` is the artifact's own, once it is there.
+    """
+
+    repository: Repository
+    subject: Digest
+    predicate_type: str
+    statement: Digest
+    manifest: Digest | None = None
+
+    def to_json(self) -> dict[str, Json]:
+        return {
+            "manifest": self.manifest,
+            "predicate_type": self.predicate_type,
+            "repository": self.repository,
+            "statement": self.statement,
+            "subject": self.subject,
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Json]) -> Attachment:
+        read = reading(value, "attachment")
+        manifest = read.text_or_none("manifest")
+        return cls(
+            Repository(read.text("repository")),
+            Digest(read.text("subject")),
+            read.text("predicate_type"),
+            Digest(read.text("statement")),
+            Digest(manifest) if manifest is not None else None,
+        )
+
+    @property
+    def key(self) -> tuple[Repository, Digest, str, Digest]:
+        """What makes two attachments the same (design §5)."""
+        return self.repository, self.subject, self.predicate_type, self.statement
+
+
+class Publication(NamedTuple):
+    """The release set of a head: its manifest's digest, at the tag of the head in `repository`."""
+
+    repository: Repository
+    head: CommitId
+    digest: Digest
+    replaces: Digest | None = None
+    """The release set of the same head that a person's acceptance made void."""
+
+    def to_json(self) -> dict[str, Json]:
+        return {
+            "digest": self.digest,
+            "head": self.head,
+            "replaces": self.replaces,
+            "repository": self.repository,
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Json]) -> Publication:
+        read = reading(value, "publication")
+        replaces = read.text_or_none("replaces")
+        return cls(
+            Repository(read.text("repository")),
+            CommitId(read.text("head")),
+            Digest(read.text("digest")),
+            Digest(replaces) if replaces is not None else None,
+        )
+
+
+class Evidence(NamedTuple):
+    """What an entry says of evidence: everything that is or was to be written besides image tags."""
+
+    attachments: tuple[Attachment, ...] = ()
+    publications: tuple[Publication, ...] = ()
+
+    @classmethod
+    def of(cls, body: Mapping[str, Json]) -> Evidence:
+        """From an intent's or outcome's body; both lists may be missing."""
+        read = reading(body, "evidence")
+        return cls(
+            tuple(Attachment.from_json(a) for a in read.objects("attachments")) if "attachments" in body else (),
+            tuple(Publication.from_json(p) for p in read.objects("publications")) if "publications" in body else (),
+        )
+
+
 class Result(StrEnum):
     """What became of one write of an intent, or of a tag that was found."""
 
@@ -89,6 +173,17 @@ class History:
         self.recorded: dict[Cell, Recorded] = {}
         self.quarantined: dict[CommitId, Quarantine] = {}
         self.open_intents: dict[CommitId, tuple[Write, ...]] = {}
+        self.open_evidence: dict[CommitId, Evidence] = {}
+        """What the open intents say of evidence, where they do."""
+        self.attached: dict[tuple[Repository, Digest, str, Digest], Digest] = {}
+        """`Attachment.key` → the artifact's manifest. Kept for good: it is bounded by the digests, not by the heads."""
+        self.released: dict[CommitId, Digest] = {}
+        self.void: dict[CommitId, Digest] = {}
+        """Heads whose release set an acceptance made void, with its digest."""
+        self.intended_releases: dict[CommitId, set[Digest]] = {}
+        """Release sets that were begun and may be in place, whatever became of the process."""
+        self.recorded_at: dict[Cell, str] = {}
+        """When the tag was first recorded with the digest that it has (UTC, as in the entry)."""
         self.written_at: dict[Cell, str] = {}
         """When an own write that no read has shown yet was made (UTC, as in the entry)."""
         self.ended: dict[CommitId, CommitId] = {}
@@ -118,12 +213,20 @@ class History:
                 self._writes.append((entry.at, len(writes)))
                 for write in writes:
                     self._trace(write.head, Kind.INTENT, entry_id)
+                evidence = Evidence.of(entry.body)
+                if evidence != Evidence():
+                    self.open_evidence[entry_id] = evidence
+                for publication in evidence.publications:
+                    self.intended_releases.setdefault(publication.head, set()).add(publication.digest)
+                    self._trace(publication.head, Kind.INTENT, entry_id)
             case Kind.OUTCOME:
                 intent = body.text_or_none("intent")
                 if intent is not None:
                     self.open_intents.pop(CommitId(intent), None)
+                    self.open_evidence.pop(CommitId(intent), None)
                 for value in body.objects("writes"):
                     self._record(entry_id, entry.at, value)
+                self._attest(entry_id, entry.body)
             case Kind.OBSERVATION:
                 for name in body.texts("removed"):
                     self.parts.pop(name, None)
@@ -165,8 +268,26 @@ class History:
                 }
                 for repository, r in self._records_of(head)
             ],
+            **({"released": self.released[head]} if head in self.released else {}),
+            **({"void": self.void[head]} if head in self.void else {}),
             "writes": [{"entry": entry, "kind": kind.value} for kind, entry in self.traces.get(head, Trace()).writes],
         }
+
+    def _attest(self, entry_id: CommitId, body: Mapping[str, Json]) -> None:
+        """Take up what an outcome says of evidence: only what is in place counts."""
+        read = reading(body, "outcome")
+        for row in read.objects("attachments") if "attachments" in body else ():
+            made = Attachment.from_json(row)
+            if made.manifest is not None:
+                self.attached[made.key] = made.manifest
+        for row in read.objects("publications") if "publications" in body else ():
+            publication = Publication.from_json(row)
+            if publication.head in self.ended:
+                continue
+            self._trace(publication.head, Kind.OUTCOME, entry_id)
+            if reading(row, "publication").one_of("result", Result) in (Result.WRITTEN, Result.ADOPTED):
+                self.released[publication.head] = publication.digest
+                self.void.pop(publication.head, None)
 
     def _quarantine(self, entry_id: CommitId, at: str, value: Mapping[str, Json]) -> None:
         """Either more breaches of a head, or a person's acceptance of those so far."""
@@ -181,9 +302,12 @@ class History:
             self.quarantined[head] = Quarantine(entry_id, before.breaches + found)
             return
         accepted = self.quarantined.pop(head, None)
+        if accepted is not None and (was_released := self.released.pop(head, None)) is not None:
+            self.void[head] = was_released
         for breach in accepted.breaches if accepted is not None else ():
             cell = (breach.repository, head)
             was = self.recorded.pop(cell)
+            self.recorded_at.pop(cell, None)
             if breach.found is None:
                 self._repositories[head].discard(breach.repository)
                 self.written_at.pop(cell, None)
@@ -191,6 +315,7 @@ class History:
                 # It may have been moved again meanwhile, so it has to be seen once more.
                 self._remember(cell, Recorded(breach.found, was.how, settled=False))
                 self.written_at[cell] = at
+                self.recorded_at[cell] = at
 
     def revive(self, head: CommitId, read: Callable[[CommitId], Entry]) -> None:
         """Take up an ended head again: its decision stands, and its records, unless newer ones were made since.
@@ -234,6 +359,11 @@ class History:
                 self._remember(cell, found)
                 # Custody had ended: the tag may have been moved or removed meanwhile, so it has to be seen again.
                 self.written_at[cell] = at
+                self.recorded_at[cell] = at
+        if "released" in body:
+            self.released.setdefault(head, Digest(reading(body, "tombstone").text("released")))
+        if "void" in body:
+            self.void.setdefault(head, Digest(reading(body, "tombstone").text("void")))
 
     def _records_of(self, head: CommitId) -> list[tuple[Repository, Recorded]]:
         return [(r, self.recorded[r, head]) for r in sorted(self._repositories.get(head, ()))]
@@ -264,6 +394,9 @@ class History:
         result = read.one_of("result", Result)
         if result in (Result.WRITTEN, Result.ADOPTED):
             settled = result is Result.ADOPTED or read.flag("settled")
+            before = self.recorded.get(cell)
+            if before is None or before.digest != write.digest:
+                self.recorded_at[cell] = at
             self._remember(cell, Recorded(write.digest, read.one_of("how", How), write.proven, settled))
             if settled:
                 self.written_at.pop(cell, None)
@@ -279,8 +412,11 @@ class History:
         self.decisions.pop(head, None)
         self.traces.pop(head, None)
         self.quarantined.pop(head, None)
+        for kept in (self.released, self.void, self.intended_releases):
+            kept.pop(head, None)
         for repository in self._repositories.pop(head, ()):
             del self.recorded[repository, head]
+            self.recorded_at.pop((repository, head), None)
             self.written_at.pop((repository, head), None)
         self.ended[head] = entry_id
 

@@ -38,6 +38,8 @@ class Reason(StrEnum):
     QUARANTINED = "quarantined"
     FOUND_UNPROVEN = "found-unproven"
     BUILD_REFUSED = "build-refused"
+    # Release sets
+    RELEASE_UNPROVEN = "release-unproven"
     # Writing
     OBSERVE_MODE = "observe-mode"
     BACKING_OFF = "backing-off"
@@ -77,6 +79,7 @@ REMEDY: Final[dict[Reason, str]] = {
     Reason.QUARANTINED: "see which of this head's tags is tag-conflict or tag-lost: nothing more is written for it",
     Reason.FOUND_UNPROVEN: "the tag was there before us without evidence; push a new commit, or remove the tag",
     Reason.BUILD_REFUSED: "publish the build with the evidence that `verification.pull_request` asks for",
+    Reason.RELEASE_UNPROVEN: "publish the evidence that `verification` asks for; see `ameide evidence verify`",
     Reason.OBSERVE_MODE: "set `mode: fill` to let the reconciler write",
     Reason.BACKING_OFF: "nothing to do: the last try failed and is repeated after a pause",
     Reason.WRITE_BUDGET_SPENT: "nothing to do, or raise `max_writes_per_hour`",

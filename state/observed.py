@@ -144,6 +144,8 @@ class Policy:
     hold_label: str | None = None
     max_heads: int = 1000
     baseline: BaselinePolicy = BaselinePolicy.MAIN
+    release_sets: Repository | None = None
+    """Where the release set of each complete head is published; None where none are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +175,10 @@ class Snapshot:
     decisions: Mapping[CommitId, Decision] = field(default_factory=dict)
     recorded: Mapping[tuple[Repository, CommitId], Recorded] = field(default_factory=dict)
     quarantined: Mapping[CommitId, tuple[Breach, ...]] = field(default_factory=dict)
+    released: Mapping[CommitId, Digest] = field(default_factory=dict)
+    """Heads whose release set the log records, with its manifest's digest."""
+    proofs: Mapping[tuple[Repository, CommitId], Verdict | Unknown] = field(default_factory=dict)
+    """What the verifier says now of each recorded tag of a complete head that has no release set yet."""
     admitted_forks: frozenset[tuple[int, int, CommitId]] = frozenset()
     """(fork repository id, pull request number, head) that a verified `admit` marker names."""
     backing_off: frozenset[CommitId] = frozenset()

@@ -79,6 +79,9 @@ def split(seen: Snapshot) -> dict[str, bytes]:
     for (repository, head), baseline in sorted(seen.faithful.items()):
         row = {"repository": repository, **_baseline_to_json(baseline)}
         by_head.setdefault(head, {}).setdefault("faithful", []).append(row)
+    for (repository, head), proof in sorted(seen.proofs.items()):
+        verdict = _verdict_to_json(proof) if isinstance(proof, Verdict) else None
+        by_head.setdefault(head, {}).setdefault("proofs", []).append({"repository": repository, "verdict": verdict})
     for head, rows in by_head.items():
         for name, values in rows.items():
             parts[f"{name}.{head}"] = values
@@ -115,6 +118,7 @@ def join(parts: Mapping[str, bytes], history: History) -> Snapshot:
         decisions=dict(history.decisions),
         recorded=dict(history.recorded),
         quarantined={head: q.breaches for head, q in history.quarantined.items()},
+        released=dict(history.released),
         admitted_forks=frozenset(
             _fork_from_json(row) for row in reading(_object(values, "policy"), "policy").objects("forks")
         ),
@@ -127,6 +131,7 @@ def join(parts: Mapping[str, bytes], history: History) -> Snapshot:
     tags: dict[tuple[Repository, CommitId], TagState] = {}
     swept: dict[tuple[Repository, CommitId], TagState] = {}
     faithful: dict[tuple[Repository, CommitId], BaselineState] = {}
+    proofs: dict[tuple[Repository, CommitId], Verdict | Unknown] = {}
     for name, value in values.items():
         kind, _, rest = name.partition(".")
         if kind == "catalogue":
@@ -147,7 +152,14 @@ def join(parts: Mapping[str, bytes], history: History) -> Snapshot:
         elif kind == "faithful":
             for row in _rows(value):
                 faithful[Repository(reading(row, name).text("repository")), CommitId(rest)] = _baseline_from_json(row)
-    made = replace(seen, catalogues=catalogues, changes=changes, tags=tags, swept=swept, faithful=faithful)
+        elif kind == "proofs":
+            for row in _rows(value):
+                read = reading(row, name)
+                known = None if row.get("verdict") is None else _verdict_from_json(read.object("verdict"))
+                proofs[Repository(read.text("repository")), CommitId(rest)] = _unread() if known is None else known
+    made = replace(
+        seen, catalogues=catalogues, changes=changes, tags=tags, swept=swept, faithful=faithful, proofs=proofs
+    )
     if wrong := sorted({name for name, _ in split(made).items() ^ parts.items()}):
         raise InvalidValue(f"snapshot: these parts are not as `split` writes them: {', '.join(wrong)[:200]}")
     return made
@@ -165,6 +177,7 @@ def _policy_to_json(seen: Snapshot) -> Json:
         "forks": [{"fork": f, "head": h, "number": n} for f, n, h in sorted(seen.admitted_forks)],
         "hold_label": policy.hold_label,
         "max_heads": policy.max_heads,
+        **({"release_sets": policy.release_sets} if policy.release_sets is not None else {}),
     }
 
 
@@ -176,6 +189,7 @@ def _policy_from_json(value: Mapping[str, Json]) -> Policy:
         hold_label=read.text_or_none("hold_label"),
         max_heads=read.integer("max_heads"),
         baseline=read.one_of("baseline", BaselinePolicy),
+        release_sets=Repository(read.text("release_sets")) if "release_sets" in value else None,
     )
 
 

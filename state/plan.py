@@ -15,7 +15,7 @@ from state.observed import How
 from state.oci import Digest, Repository
 from state.quarantine import Breach
 
-PLANNER_VERSION = 2
+PLANNER_VERSION = 3
 """Raised whenever equal snapshots may give another plan than before (design invariant 12)."""
 
 
@@ -82,6 +82,13 @@ class QuarantineHead(NamedTuple):
         }
 
 
+class Release(NamedTuple):
+    """Publish the release set of a head: every tag is recorded and its evidence counts now."""
+
+    head: CommitId
+    pull_requests: tuple[int, ...]
+
+
 class EndHead(NamedTuple):
     """Record that no open pull request has this head any more: our custody of its tags ends."""
 
@@ -89,7 +96,7 @@ class EndHead(NamedTuple):
     pull_requests: tuple[int, ...]
 
 
-Action: TypeAlias = PinDecision | ResolveDecision | Retag | Adopt | QuarantineHead | EndHead
+Action: TypeAlias = PinDecision | ResolveDecision | Retag | Adopt | QuarantineHead | Release | EndHead
 
 
 class Hold(NamedTuple):
@@ -160,5 +167,7 @@ def _action_to_json(action: Action) -> dict[str, Json]:
             }
         case QuarantineHead():
             return {"action": "quarantine-head", **action.to_json()}
+        case Release(head, prs):
+            return {"action": "release", "head": head, "pull_requests": list(prs)}
         case EndHead(head, prs):
             return {"action": "end-head", "head": head, "pull_requests": list(prs)}

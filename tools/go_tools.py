@@ -30,6 +30,8 @@ TOOLS: Final = {
     "conformance": Tool(
         "github.com/opencontainers/distribution-spec/conformance", "v0.0.0-20260831232431-97274622c111"
     ),
+    "cosign": Tool("github.com/sigstore/cosign/v3/cmd/cosign", "v3.1.3"),
+    "oras": Tool("oras.land/oras/cmd/oras", "v1.3.6"),
 }
 
 

@@ -52,6 +52,7 @@ METRICS: Final[dict[str, Metric]] = {
     "actions_dropped": Metric(Kind.COUNTER, ("repository",), "Planned actions whose premise no longer held."),
     "tag_write": Metric(Kind.HISTOGRAM, (), "Duration of a tag write."),
     "tag_writes": Metric(Kind.COUNTER, ("result",), "Tag writes by result."),
+    "release_sets_published": Metric(Kind.COUNTER, _REPOSITORY, "Release sets of complete heads."),
     "tags_adopted": Metric(Kind.COUNTER, _REPOSITORY, "Tags found in place that count."),
     "quarantined_heads": Metric(Kind.GAUGE, _REPOSITORY, "Heads whose recorded tags were moved or removed."),
     "write_budget_remaining": Metric(Kind.GAUGE, _REPOSITORY, "Tag writes that this hour still allows."),

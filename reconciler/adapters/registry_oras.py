@@ -21,6 +21,7 @@ import oras.provider
 import requests
 
 from reconciler.adapters.registry_answers import announced_digest, media_type, next_page, tag_page
+from reconciler.adapters.registry_artifacts import Artifacts
 from reconciler.adapters.registry_auth import Authorizer, Scope, challenges
 from reconciler.adapters.registry_credential import Credential
 from reconciler.adapters.registry_errors import refusal, shown_url
@@ -46,7 +47,7 @@ _REFUSED: Final = (
 
 
 class OrasRegistry(oras.provider.Registry):  # type: ignore[misc]  # oras ships no types
-    """RegistryReader and RegistryWriter for one registry host. Thread-safe.
+    """RegistryReader, RegistryWriter, ArtifactReader and ArtifactWriter for one registry host. Thread-safe.
 
     `credential` None is anonymous; nothing else is ever looked for. `ca_file` replaces the built-in CA bundle. `sleep`
     is what every wait goes through: it may raise to end a call early. `pace` is for the waits between paced
@@ -94,6 +95,11 @@ class OrasRegistry(oras.provider.Registry):  # type: ignore[misc]  # oras ships 
         """Whether the host takes several tags in one PUT; None until its first answer to one."""
         self._learning = threading.Lock()
         self._retrying = Retrying(self.limits, clock, random, sleep, self.pacer)
+        artifacts = Artifacts(_Calls(self), clock)
+        self.referrers = artifacts.referrers
+        self.blob = artifacts.blob
+        self.put_blob = artifacts.put_blob
+        self.put_artifact = artifacts.put_artifact
 
     # --- RegistryReader ----------------------------------------------------------------------------------------------
 
@@ -338,6 +344,19 @@ class OrasRegistry(oras.provider.Registry):  # type: ignore[misc]  # oras ships 
     @staticmethod
     def _where(repository: Repository, reference: Tag | Digest) -> str:
         return f"{repository}{'@' if isinstance(reference, Digest) else ':'}{reference}"
+
+
+class _Calls:
+    """The client as `registry_artifacts` uses it."""
+
+    def __init__(self, client: OrasRegistry) -> None:
+        self.limits = client.limits
+        self.run = client._run
+        self.expect = client._expect
+        self.url = client._url
+        self.put_call = client._put_call
+        self.manifest = client.manifest
+        self.put_manifest = client.put_manifest
 
 
 def _check_absent(response: requests.Response, where: str) -> None:

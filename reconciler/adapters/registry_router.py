@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from reconciler.ports import RegistryReader, RegistryWriter
+from reconciler.ports import ArtifactReader, ArtifactWriter, Referrer, RegistryReader, RegistryWriter
 from state.errors import ConfigError
-from state.oci import Digest, Manifest, Repository, Tag
+from state.oci import Descriptor, Digest, Manifest, Repository, Tag
 
 
-class RegistryClient(RegistryReader, RegistryWriter, Protocol):
+class RegistryClient(RegistryReader, RegistryWriter, ArtifactReader, ArtifactWriter, Protocol):
     """A client of one registry host."""
 
 
 class Registries:
-    """RegistryReader and RegistryWriter over the configured hosts, and no others.
+    """The registry and artifact ports over the configured hosts, and no others.
 
     Every method raises ConfigError for a repository on a host that is not configured: a client made on the spot
     would have to guess its credential and CA.
@@ -46,6 +46,25 @@ class Registries:
         confirm: Callable[[], None] | None = None,
     ) -> frozenset[Tag]:
         return self.client(repository).put_tags(repository, tags, manifest, confirm)
+
+    def referrers(self, repository: Repository, subject: Digest) -> Sequence[Referrer]:
+        return self.client(repository).referrers(repository, subject)
+
+    def blob(self, repository: Repository, digest: Digest, max_bytes: int) -> bytes | None:
+        return self.client(repository).blob(repository, digest, max_bytes)
+
+    def put_blob(self, repository: Repository, raw: bytes, confirm: Callable[[], None] | None = None) -> Descriptor:
+        return self.client(repository).put_blob(repository, raw, confirm)
+
+    def put_artifact(
+        self,
+        repository: Repository,
+        manifest: Manifest,
+        subject: Digest,
+        referrer: Referrer,
+        confirm: Callable[[], None] | None = None,
+    ) -> None:
+        self.client(repository).put_artifact(repository, manifest, subject, referrer, confirm)
 
     def client(self, repository: Repository) -> RegistryClient:
         """The client of this repository's host. Raises ConfigError."""

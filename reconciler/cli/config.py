@@ -104,18 +104,6 @@ def schema(markdown: bool) -> int:
 
 
 def _checked(file: Path) -> Loaded:
-    from reconciler.adapters.verifier_none import NoneVerifier
     from reconciler.settings import load
-    from state.errors import ConfigError
 
-    loaded = load(file)
-    problems = tuple(
-        f"repositories[{n}].{problem}"
-        for n, repository in enumerate(loaded.settings.repositories)
-        for problem in NoneVerifier.problems(
-            baseline=repository.verification.baseline, pull_request=repository.verification.pull_request
-        )
-    )
-    if problems:
-        raise ConfigError(f"{file}: configuration refused", problems)
-    return loaded
+    return load(file)

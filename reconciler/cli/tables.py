@@ -13,7 +13,7 @@ from reconciler.explain import Explanation
 from reconciler.matrix import Cell, State
 from state.hold import REMEDY, Reason
 from state.oci import Digest
-from state.plan import Adopt, EndHead, PinDecision, Plan, QuarantineHead, ResolveDecision, Retag
+from state.plan import Adopt, EndHead, PinDecision, Plan, QuarantineHead, Release, ResolveDecision, Retag
 
 _STYLES = {
     State.RETAGGED: "green",
@@ -62,6 +62,8 @@ def show_matrix(out: Console, cells: Sequence[Cell], title: str) -> None:
 def _why(cell: Cell) -> str:
     if cell.recorded is not None:
         return f"{cell.reason}: recorded {cell.recorded.hex[:12]}, found {_short(cell.digest)}"
+    if cell.detail:
+        return f"{cell.reason}: {cell.detail}"
     return f"{cell.reason}, main has moved on" if cell.drift else cell.reason
 
 
@@ -91,6 +93,8 @@ def show_plan(out: Console, plan: Plan) -> None:
                 line = f"adopt    {repository}:{head.short}…  {how.value} {digest.short}  for {_numbers(numbers)}"
             case QuarantineHead(head, breaches, numbers):
                 line = f"stop     {head.short}  {len(breaches)} tags are not as recorded, for {_numbers(numbers)}"
+            case Release(head, numbers):
+                line = f"release  {head.short}  for {_numbers(numbers)}"
             case EndHead(head, numbers):
                 line = f"end      {head.short}  of {_numbers(numbers)}"
         out.print(Text(line), soft_wrap=True)
@@ -112,6 +116,8 @@ def show_explanation(out: Console, explanation: Explanation) -> None:
     if cell.recorded is not None:
         out.print(Text(f"  log     {cell.recorded}"))
     out.print(Text(f"  why     {_why(cell)}"), soft_wrap=True)
+    if cell.release is not None:
+        out.print(Text(f"  release {cell.release}"))
     for step in explanation.steps:
         out.print(Text(f"  {step.at}  {step.entry[:12]}  {step.kind.value:<11} {step.text}"), soft_wrap=True)
     if explanation.remedy is not None:

@@ -258,10 +258,10 @@ def test_check_answers_in_one_line_and_by_exit_code(config: Path) -> None:
     assert good.output.count("\n") == 1
     assert load(config).digest in good.output
     edit(config, "baseline: none", "baseline: signature")
-    assert "verification.baseline" in str(ameide("config", "check", config).exception)
+    assert "authority is required" in str(ameide("config", "check", config).exception)
     bad = ameide("config", "check", config, "--json")
     assert bad.return_value == 2
-    assert json.loads(bad.output)["problems"][0].startswith("repositories[0].verification.baseline")
+    assert json.loads(bad.output)["problems"][0].startswith("repositories[0].verification (line")
 
 
 def test_explain_prints_value_source_authority_unit_and_meaning(config: Path) -> None:

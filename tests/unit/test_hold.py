@@ -91,6 +91,12 @@ PRODUCED: Mapping[Reason, Snapshot] = {
     Reason.QUARANTINED: ours(quarantined={A: (Breach(BILLING, digest("was"), None),)}),
     Reason.FOUND_UNPROVEN: ours(tags=found(Present(BUILT))),
     Reason.BUILD_REFUSED: ours(changes=CHANGED, tags=found(Present(BUILT, REFUSED))),
+    Reason.RELEASE_UNPROVEN: replace(
+        ruled(release_sets=ORDERS),
+        decisions={A: decision(A, UNCHANGED)},
+        recorded={(image, A): Recorded(BASELINES[0], How.RETAGGED) for image in UNCHANGED},
+        proofs={(ORDERS, A): ACCEPTED, (BILLING, A): REFUSED},
+    ),
     Reason.OBSERVE_MODE: ours(mode=Mode.OBSERVE),
     Reason.BACKING_OFF: ours(backing_off=frozenset({A})),
     Reason.WRITE_BUDGET_SPENT: ours(writes_left=0),

@@ -234,12 +234,16 @@ def test_a_config_map_link_is_followed(write: Write, tmp_path: Path) -> None:
     assert loaded(tmp_path / "link.yaml").settings.version == 1
 
 
+AUTHORITY = 'authority: {kind: keys, public_key_files: [/k.pub]}, source_repository: "https://git.example/shop",'
+
+
 @pytest.mark.parametrize(
     ("old", "new", "differs"),
     [
         ("[main]", "[main, next]", True),
         ("hold_label: ameide/hold", "hold_label: other", True),
-        ("baseline: none,", "baseline: signature,", True),
+        ("baseline: none,", f"baseline: signature, {AUTHORITY}", True),
+        ("    catalogue", "    baseline: main\n    catalogue", False),
         ("    catalogue", "    baseline: faithful\n    catalogue", True),
         ("    catalogue", "    max_heads: 5\n    catalogue", True),
         ("    catalogue", "    max_writes_per_hour: 5\n    catalogue", False),

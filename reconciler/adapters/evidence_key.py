@@ -1,0 +1,102 @@
+"""Signing statements with a key file, for air-gapped use: Sigstore bundles that `cosign verify --key` takes.
+
+Such a bundle has no certificate, no log entry and no timestamp; whoever verifies it has the public key.
+Source: sigstore protobuf-specs, Bundle v0.3 (`publicKey.hint`); DSSE v1.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import secrets
+from pathlib import Path
+from typing import Final, Self
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from reconciler.evidence.bundles import pae
+from reconciler.evidence.found import BUNDLE_MEDIA_TYPE
+from reconciler.strict_yaml import read_regular
+from state import canonical
+from state.errors import ConfigError
+from state.oci import Digest
+from state.statement import PAYLOAD_TYPE
+
+_FILE_MAX_BYTES: Final = 64 * 1024
+
+
+class KeySigner:
+    """Implements `ports.EvidenceSigner` with one ECDSA P-256 key."""
+
+    def __init__(self, key: ec.EllipticCurvePrivateKey) -> None:
+        self._key = key
+        der = key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+        self.fingerprint = Digest.of(der)
+
+    @classmethod
+    def from_file(cls, key_file: Path, password_file: Path) -> Self:
+        """Read an encrypted PKCS #8 key. Raises ConfigError; no message holds anything of key or password."""
+        password = read_regular(password_file, max_bytes=_FILE_MAX_BYTES).partition(b"\n")[0].rstrip(b"\r")
+        raw = read_regular(key_file, max_bytes=_FILE_MAX_BYTES)
+        if b"SIGSTORE PRIVATE KEY" in raw or b"COSIGN PRIVATE KEY" in raw:
+            raise ConfigError(
+                f"{key_file}: cosign's own form of encryption is not read; expected encrypted PKCS #8: make the key"
+                " with `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -aes256`, and import it into"
+                " cosign with `cosign import-key-pair`"
+            )
+        if b"BEGIN ENCRYPTED PRIVATE KEY" not in raw:
+            raise ConfigError(f"{key_file}: expected an encrypted private key (PEM, PKCS #8), got something else")
+        if not password:
+            raise ConfigError(f"{password_file}: expected the key's password in its first line, got nothing")
+        try:
+            key = serialization.load_pem_private_key(raw, password)
+        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+            raise ConfigError(f"{key_file}: cannot be decrypted with the password in {password_file}") from error
+        if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name != "secp256r1":
+            raise ConfigError(f"{key_file}: expected an ECDSA P-256 key")
+        return cls(key)
+
+    @property
+    def public_key(self) -> ec.EllipticCurvePublicKey:
+        return self._key.public_key()
+
+    def sign(self, statement: bytes) -> bytes:
+        """See EvidenceSigner; raises nothing."""
+        signature = self._key.sign(pae(PAYLOAD_TYPE, statement), ec.ECDSA(hashes.SHA256()))
+        hint = base64.b64encode(bytes.fromhex(self.fingerprint.hex)).decode()
+        return canonical.dumps(
+            {
+                "dsseEnvelope": {
+                    "payload": base64.b64encode(statement).decode(),
+                    "payloadType": PAYLOAD_TYPE,
+                    "signatures": [{"keyid": "", "sig": base64.b64encode(signature).decode()}],
+                },
+                "mediaType": BUNDLE_MEDIA_TYPE,
+                "verificationMaterial": {"publicKey": {"hint": hint}},
+            }
+        )
+
+    def name(self) -> str:
+        """`sha256:` and the hex digest of the public key (DER)."""
+        return self.fingerprint
+
+
+def generate_key_pair(key_file: Path, password_file: Path, public_file: Path) -> None:
+    """Make a key with a random password, in three new files; the first two are readable by this user alone.
+
+    Raises FileExistsError rather than replace anything.
+    """
+    key = ec.generate_private_key(ec.SECP256R1())
+    password = secrets.token_urlsafe(32).encode()
+    private = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(password),
+    )
+    public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    files = ((key_file, private, 0o600), (password_file, password + b"\n", 0o600), (public_file, public, 0o644))
+    for path, raw, mode in files:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+            file.write(raw)

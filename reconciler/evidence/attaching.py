@@ -1,0 +1,96 @@
+"""Statements of ours, attached to digests: signed once per statement, however many heads share the digest.
+
+An ECDSA or keyless signature differs on every call, so what is there already is looked for, and verified, before
+anything is signed (design §5).
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable
+from typing import Final, NamedTuple, Protocol
+
+from reconciler.evidence.authority import Authority
+from reconciler.evidence.finding import EMPTY_BLOB, attach_manifest, find
+from reconciler.evidence.found import BUNDLE_MEDIA_TYPE, Evidence, Layout, Refused
+from reconciler.ports import ArtifactReader, ArtifactWriter, EvidenceSigner
+from state.errors import Terminal
+from state.oci import Descriptor, Digest, Repository, Tag
+
+ATTACHED_MAX: Final = 40
+"""Nothing is attached to a digest that has so many artifacts: Kyverno refuses more than 50 (facts, dec. 3)."""
+
+
+class Statement(NamedTuple):
+    """The bytes to sign, and what they are."""
+
+    predicate_type: str
+    raw: bytes
+
+    @property
+    def digest(self) -> Digest:
+        return Digest.of(self.raw)
+
+
+class ArtifactStore(ArtifactReader, ArtifactWriter, Protocol):
+    """Both sides of one registry client."""
+
+
+class Attacher:
+    """Attaches signed statements. `own` proves what `signer` signed, and nothing else."""
+
+    def __init__(self, store: ArtifactStore, signer: EvidenceSigner, own: Authority) -> None:
+        self._store = store
+        self._signer = signer
+        self._own = own
+
+    def look(self, repository: Repository, subject: Digest) -> Evidence:
+        """What is attached to `subject` now."""
+        return find(self._store, repository, subject, cosign_v2=False)
+
+    def existing(self, evidence: Evidence, statement: Statement) -> Digest | None:
+        """The artifact that holds `statement`, byte for byte, signed by us; None if there is none."""
+        for found in evidence.found:
+            if found.layout is Layout.BUNDLE:
+                try:
+                    proven = self._own.prove(found)
+                except Refused:
+                    continue  # somebody else's
+                if hmac.compare_digest(proven.payload, statement.raw):
+                    return found.manifest
+        return None
+
+    def shadows(self, repository: Repository, subject: Digest, evidence: Evidence) -> bool:
+        """Whether a first bundle here would hide a cosign v2 signature: cosign v3 then no longer looks at it."""
+        if any(f.layout is Layout.BUNDLE for f in evidence.found):
+            return False
+        return self._store.manifest(repository, Tag(f"sha256-{subject.hex}.sig")) is not None
+
+    def attach(
+        self,
+        repository: Repository,
+        subject: Descriptor,
+        statement: Statement,
+        evidence: Evidence,
+        confirm: Callable[[], None],
+    ) -> Digest:
+        """Sign `statement` and attach it to `subject`, unless that was done before; the artifact's manifest digest.
+
+        `evidence` is what `look` saw. Raises what the signer and the registry raise, and Terminal for a digest that has
+        too many artifacts already.
+        """
+        if (there := self.existing(evidence, statement)) is not None:
+            return there
+        if (count := len({f.manifest for f in evidence.found}) + len(evidence.failed)) >= ATTACHED_MAX:
+            raise Terminal(
+                f"{repository}@{subject.digest.short}: has {count} attached artifacts, at most {ATTACHED_MAX} are"
+                " extended: admission controllers refuse a digest with more than 50; remove what is not needed"
+            )
+        bundle = self._signer.sign(statement.raw)
+        blob = self._store.put_blob(repository, bundle, confirm)
+        self._store.put_blob(repository, EMPTY_BLOB, confirm)
+        manifest, referrer = attach_manifest(
+            subject, Descriptor(BUNDLE_MEDIA_TYPE, blob.digest, blob.size), statement.predicate_type
+        )
+        self._store.put_artifact(repository, manifest, subject.digest, referrer, confirm)
+        return manifest.digest

@@ -1,0 +1,304 @@
+"""Release sets published: the evidence of ours attached to each digest, then one signed set per complete head.
+
+A set is complete or absent: its signature is attached to its manifest before the tag `<HEAD_SHA>` names it. Every
+premise is read anew first. Attachments belong to digests, not to heads: each is made once, however many heads share it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple, Protocol
+
+from reconciler.absence import PassReads
+from reconciler.events import Emitter, Event
+from reconciler.evidence.attaching import ArtifactStore, Attacher, Statement
+from reconciler.evidence.finding import EMPTY_BLOB
+from reconciler.heads import Work, components_of
+from reconciler.ports import Executor, Purpose, RegistryReader, RegistryWriter, Verifier
+from reconciler.record import Recorder
+from state.canonical import Json
+from state.entry import Kind
+from state.errors import (
+    Fenced,
+    IntegrityError,
+    LedgerMoved,
+    LogRollback,
+    ReconcilerError,
+    StaleObservation,
+    Terminal,
+    Transient,
+)
+from state.git import CommitId
+from state.history import Attachment, Publication, Result
+from state.observed import How, Present, Snapshot
+from state.oci import Digest, Repository, Tag
+from state.plan import Release
+from state.release_set import PREDICATE_TYPE, RELEASE_SET_MAX_BYTES, ReleasedImage, ReleaseSet, layer_of
+from state.verdict import Outcome, Verdict
+
+_STOP = (Fenced, LedgerMoved, LogRollback)
+
+
+class ReleaseStore(ArtifactStore, RegistryReader, RegistryWriter, Protocol):
+    """The registry client, as releasing uses it."""
+
+
+class Statements(Protocol):
+    """What is stated about one digest by the reconciler itself."""
+
+    def about(self, repository: Repository, digest: Digest, verdict: Verdict) -> Sequence[Statement]:
+        """The statements that shall be attached to `digest`, in a fixed order; equal facts give equal bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseTargets:
+    """What releasing needs besides the log."""
+
+    repository: Repository
+    """Where release sets are published."""
+    store: ReleaseStore
+    attacher: Attacher
+    statements: Statements
+    verifier: Verifier
+    executor: Executor
+
+
+class Planned(NamedTuple):
+    """A head that is to be released, with what its set is made from."""
+
+    action: Release
+    work: Work
+
+
+class _Due(NamedTuple):
+    planned: Planned
+    verdicts: Mapping[Repository, Verdict]
+
+
+class _Todo(NamedTuple):
+    attachment: Attachment
+    statement: Statement
+
+
+class Releaser:
+    """Publishes release sets for one code repository."""
+
+    def __init__(self, targets: ReleaseTargets, recorder: Recorder, emit: Emitter) -> None:
+        self._targets = targets
+        self._recorder = recorder
+        self._emit = emit.emit
+
+    def publish(self, wanted: Sequence[Planned], seen: Snapshot) -> dict[CommitId, str]:
+        """Publish the release sets of these heads; head → why not, for those that could not be.
+
+        Raises LedgerMoved, Fenced or LogRollback if the log is no longer ours.
+        """
+        failed: dict[CommitId, str] = {}
+        due = []
+        reads = PassReads(self._targets.store)
+        checked = self._targets.executor.map(partial(self._checked, reads), wanted)
+        for planned, result in zip(wanted, checked, strict=True):
+            if isinstance(result, _Due):
+                due.append(result)
+            else:
+                self._drop(planned.action, result, failed)
+        due = self._attach(due, failed)
+        self._publish(due, seen, failed)
+        return failed
+
+    # --- the premise
+
+    def _checked(self, reads: PassReads, planned: Planned) -> _Due:
+        """Every tag reads as recorded, and every digest is accepted, now."""
+        head = planned.action.head
+        recorded = self._recorder.history.recorded
+        verdicts = {}
+        for repository in planned.work.judgements:
+            digest, how = recorded[repository, head].digest, recorded[repository, head].how
+            match reads.tag(repository, Tag(head)):
+                case Present(found, _) if found == digest:
+                    pass
+                case other:
+                    raise StaleObservation(f"{repository}:{head.short}: recorded {digest.short}, now {other}")
+            if how is How.BUILT:
+                verdict = self._targets.verifier.verify(Purpose.PULL_REQUEST, repository, digest, head)
+            else:
+                verdict = self._targets.verifier.verify(Purpose.BASELINE, repository, digest, None)
+            if verdict.outcome is not Outcome.ACCEPTED:
+                raise StaleObservation(f"{repository}@{digest.short}: not accepted now: {verdict.reason}")
+            verdicts[repository] = verdict
+        return _Due(planned, verdicts)
+
+    # --- evidence of ours
+
+    def _attach(self, due: Sequence[_Due], failed: dict[CommitId, str]) -> list[_Due]:
+        """Attach what each digest lacks, under one intent; the heads whose digests have all they need."""
+        history = self._recorder.history
+        todo: dict[tuple[Repository, Digest, str, Digest], _Todo] = {}
+        problems: dict[tuple[Repository, Digest], str] = {}
+        digests = {
+            (repository, history.recorded[repository, one.planned.action.head].digest): verdict
+            for one in due
+            for repository, verdict in one.verdicts.items()
+        }
+        digests_in_order = sorted(digests)
+        stated = self._targets.executor.map(lambda d: self._targets.statements.about(*d, digests[d]), digests_in_order)
+        for (repository, digest), statements in zip(digests_in_order, stated, strict=True):
+            if isinstance(statements, Exception):
+                problems[repository, digest] = _told(statements)
+                continue
+            for statement in statements:
+                wanted = Attachment(repository, digest, statement.predicate_type, statement.digest)
+                if wanted.key not in history.attached:
+                    todo[wanted.key] = _Todo(wanted, statement)
+        if todo:
+            work = list(todo.values())
+            rows: list[Json] = [t.attachment.to_json() for t in work]
+            intent = self._recorder.append(Kind.INTENT, {"attachments": rows, "writes": []})
+            made = self._targets.executor.map(self._attach_one, work)
+            outcomes: list[Json] = []
+            for each, result in zip(work, made, strict=True):
+                attachment = each.attachment
+                if isinstance(result, Exception):
+                    problems[attachment.repository, attachment.subject] = _told(result)
+                    outcomes.append({**attachment.to_json(), "result": _result(result).value})
+                else:
+                    attachment = attachment._replace(manifest=result)
+                    outcomes.append({**attachment.to_json(), "result": Result.WRITTEN.value})
+            self._recorder.append(Kind.OUTCOME, {"attachments": outcomes, "intent": intent, "writes": []})
+        ready = []
+        for one in due:
+            head = one.planned.action.head
+            subjects = ((r, history.recorded[r, head].digest) for r in one.verdicts)
+            if why := next((problems[s] for s in subjects if s in problems), None):
+                self._drop(one.planned.action, why, failed)
+            else:
+                ready.append(one)
+        return ready
+
+    def _attach_one(self, todo: _Todo) -> Digest:
+        repository, subject = todo.attachment.repository, todo.attachment.subject
+        attacher = self._targets.attacher
+        manifest = self._targets.store.manifest(repository, subject)
+        if manifest is None:
+            raise Transient(f"{repository}@{subject.short}: is gone from the registry")
+        evidence = attacher.look(repository, subject)
+        if attacher.shadows(repository, subject, evidence):
+            raise Terminal(
+                f"{repository}@{subject.short}: its only signature is a cosign v2 one, which cosign v3 would no longer"
+                " look at beside a bundle; let CI sign it with cosign v3"
+            )
+        return attacher.attach(repository, manifest.descriptor, todo.statement, evidence, self._recorder.confirm)
+
+    # --- the sets
+
+    def _publish(self, due: Sequence[_Due], seen: Snapshot, failed: dict[CommitId, str]) -> None:
+        history = self._recorder.history
+        sets: list[tuple[_Due, ReleaseSet, Publication]] = []
+        for one in due:
+            head = one.planned.action.head
+            release = self._set(one, seen)
+            publication = Publication(self._targets.repository, head, release.manifest().digest, history.void.get(head))
+            sets.append((one, release, publication))
+        if not sets:
+            return
+        rows: list[Json] = [p.to_json() for *_, p in sets]
+        intent = self._recorder.append(Kind.INTENT, {"publications": rows, "writes": []})
+        made = self._targets.executor.map(lambda s: self._publish_one(*s[1:]), sets)
+        outcomes: list[Json] = []
+        for (one, _, publication), result in zip(sets, made, strict=True):
+            if isinstance(result, Exception):
+                self._drop(one.planned.action, result, failed)
+                outcomes.append({**publication.to_json(), "result": _result(result).value})
+            else:
+                outcomes.append({**publication._replace(digest=result).to_json(), "result": Result.WRITTEN.value})
+        self._recorder.append(Kind.OUTCOME, {"intent": intent, "publications": outcomes, "writes": []})
+        for one, _, publication in sets:
+            if publication.head in history.released:
+                self._emit(
+                    Event.RELEASE_PUBLISHED,
+                    head=publication.head,
+                    repository=publication.repository,
+                    digest=history.released[publication.head],
+                    pull_request=one.planned.action.pull_requests[0],
+                )
+
+    def _set(self, one: _Due, seen: Snapshot) -> ReleaseSet:
+        """What the log and the verdicts say of the head, as its release set."""
+        head, history = one.planned.action.head, self._recorder.history
+        components = components_of(seen, one.planned.work)
+        return ReleaseSet(
+            repository_id=seen.repository_id,
+            head=head,
+            policy=seen.policy.digest,
+            decision=history.traces[head].decision,
+            images=tuple(
+                ReleasedImage(
+                    repository,
+                    history.recorded[repository, head].digest,
+                    history.recorded[repository, head].how,
+                    components.get(repository, ()),
+                    history.recorded_at[repository, head],
+                    tuple(sorted(verdict.evidence)),
+                )
+                for repository, verdict in sorted(one.verdicts.items())
+            ),
+        )
+
+    def _publish_one(self, release: ReleaseSet, publication: Publication) -> Digest:
+        """Blob, signature, then the tag; the digest that the tag has in the end.
+
+        What an earlier try of ours left there is adopted if it says the same of the images.
+        """
+        store, confirm = self._targets.store, self._recorder.confirm
+        repository, tag = publication.repository, Tag(publication.head)
+        release = self._earlier(release, publication) or release
+        manifest = release.manifest()
+        store.put_blob(repository, release.to_bytes(), confirm)
+        store.put_blob(repository, EMPTY_BLOB, confirm)
+        attacher = self._targets.attacher
+        statement = Statement(PREDICATE_TYPE, release.statement(repository, manifest.digest))
+        evidence = attacher.look(repository, manifest.digest)
+        attacher.attach(repository, manifest.descriptor, statement, evidence, confirm)
+        found = store.resolve(repository, tag)
+        if found == manifest.digest:
+            return manifest.digest
+        if found is not None and found != publication.replaces:
+            raise IntegrityError(
+                f"{repository}:{publication.head}: another release set is there: expected no tag, found {found};"
+                " find out who wrote it; push a new commit to start afresh"
+            )
+        store.put_manifest(repository, tag, manifest, confirm)
+        return manifest.digest
+
+    def _earlier(self, release: ReleaseSet, publication: Publication) -> ReleaseSet | None:
+        """What a try of ours, whose outcome the log does not know, has tagged already, if it names the same images.
+
+        Its evidence may differ: more of it can have been attached since.
+        """
+        store, repository = self._targets.store, publication.repository
+        found = store.manifest(repository, Tag(publication.head))
+        intended = self._recorder.history.intended_releases.get(publication.head, set())
+        if found is None or found.digest == publication.replaces or found.digest not in intended:
+            return None
+        raw = store.blob(repository, layer_of(found), RELEASE_SET_MAX_BYTES)
+        earlier = ReleaseSet.parse(raw) if raw is not None else None
+        return earlier if earlier is not None and earlier.same_images(release) else None
+
+    def _drop(self, action: Release, why: object, failed: dict[CommitId, str]) -> None:
+        text = _told(why) if isinstance(why, Exception) else str(why)
+        failed[action.head] = text
+        self._emit(Event.ACTION_DROPPED, head=action.head, detail=f"not released: {text}")
+
+
+def _told(error: Exception) -> str:
+    """Why, for a person. What stops the writer, or is no error of ours, is raised."""
+    if isinstance(error, _STOP) or not isinstance(error, ReconcilerError):
+        raise error
+    return str(error)
+
+
+def _result(error: Exception) -> Result:
+    return Result.UNCERTAIN if isinstance(error, Transient) else Result.FAILED
