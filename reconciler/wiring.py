@@ -151,7 +151,9 @@ def readers(common: Shared, repository: RepositorySettings, tick: Tick | None = 
         known_hosts_file=repository.gitops.known_hosts_file,
         timeout_s=float(settings.request_timeout_s) * CALL_TIMEOUT_FACTOR,
     )
-    verifier = verifier_of(repository.verification, common.registries, common.clock)
+    verifier = verifier_of(
+        repository.verification, common.registries, common.clock, refused_for_s=float(settings.poll_interval_s)
+    )
     sources = Sources(
         forge=forge,
         git=mirror,

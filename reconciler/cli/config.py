@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
-
-if TYPE_CHECKING:
-    from reconciler.settings import Loaded
 
 _FILE = click.Path(path_type=Path)
 
@@ -27,10 +23,11 @@ def check(file: Path, as_json: bool) -> int:
 
     Lists every problem at once, each with its place. Exit codes: 0 valid, 2 not.
     """
+    from reconciler.settings import load
     from state.errors import ConfigError
 
     try:
-        loaded = _checked(file)
+        loaded = load(file)
     except ConfigError as error:
         if not as_json:
             raise
@@ -101,9 +98,3 @@ def schema(markdown: bool) -> int:
         made = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Settings.model_json_schema()}
         click.echo(json.dumps(made, indent=2, sort_keys=True))
     return 0
-
-
-def _checked(file: Path) -> Loaded:
-    from reconciler.settings import load
-
-    return load(file)

@@ -51,13 +51,28 @@ def command(directory: Path | None, no_serve: bool, as_json: bool) -> int:
             last, verified = tell(set_stage, world, telling, events)
         if as_json:
             click.echo(json.dumps(summary(set_stage, last, verified, telling), indent=2))
-        _show_end(out, set_stage, verified)
+        _show_end(out, set_stage, verified, last)
         if not no_serve:
             _serve(out, set_stage)
     return EXIT_CLEAN if verified.clean else EXIT_FINDINGS
 
 
-def _show_end(out: Console, set_stage: Stage, verified: VerifyReport) -> None:
+def _for_others(set_stage: Stage, last: PassReport) -> tuple[str, ...]:
+    """What cosign and oras say of an image and of the release set at the story's end."""
+    from state.release_set import PREDICATE_TYPE
+
+    cell = next(c for c in last.cells if c.release is not None and c.image is not None)
+    image, released = f"{cell.image}:{cell.head}", f"{set_stage.release_sets}:{cell.head}"
+    verify = "cosign verify-attestation --insecure-ignore-tlog"
+    return (
+        f"{verify} --key {quote(str(set_stage.ci_key))} --type slsaprovenance1 {image}",
+        f"{verify} --key {quote(str(set_stage.own_key))} --type {PREDICATE_TYPE} {released}",
+        f"oras discover --plain-http {image}",
+        f"oras pull --plain-http --output {quote(str(set_stage.root))} {released}",
+    )
+
+
+def _show_end(out: Console, set_stage: Stage, verified: VerifyReport, last: PassReport) -> None:
     verdict = "clean" if verified.clean else f"{len(verified.problems)} problems"
     out.print(f"{verified.entries} entries, {verdict}\n", markup=False)
     root = set_stage.root
@@ -80,6 +95,7 @@ def _show_end(out: Console, set_stage: Stage, verified: VerifyReport) -> None:
         f"ameide local pr list --repo {code}",
         f"ameide registry serve --root {quote(str(root / 'registry'))} --listen {set_stage.registry}   # then:",
         f"ameide reconciler explain --config {config} --pr 2 --component orders",
+        *_for_others(set_stage, last),
     ):
         out.print(f"  {line}", markup=False, soft_wrap=True)
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Final, TextIO
+from typing import Final, TextIO, TypeAlias
 
 from reconciler import wiring
 from reconciler.adapters.clock import SystemClock
 from reconciler.adapters.metrics_prometheus import PrometheusMetrics
 from reconciler.adapters.signer_ssh import generate_key_file
-from reconciler.demo.world import FORK_ID, MAIN, World
+from reconciler.demo.ci import BUILDER, SOURCE, Keys, Publisher, publisher
+from reconciler.demo.world import FORK_ID, MAIN, Attest, World
 from reconciler.events import to_stream
 from reconciler.loop import Loop
 from reconciler.passes import PassReport
@@ -22,9 +25,15 @@ from reconciler.registry.server import Address, RegistryServer
 from reconciler.settings import Loaded, environment_problems, load
 from state.canonical import Json
 from state.errors import ConfigError
+from state.git import CommitId, RefName
+from state.hold import Reason
 from state.log_verify import VerifyReport, verify
+from state.oci import Digest, Repository, Tag
 
 CONFIG: Final = "ameide.yaml"
+Ready: TypeAlias = Callable[[PassReport], bool]
+UNATTESTED: Final = frozenset({"catalog"})
+BY_A_STRANGER: Final = frozenset({"web"})
 
 
 @dataclass(slots=True)
@@ -53,6 +62,21 @@ class Stage:
         return self.root / "log.git"
 
     @property
+    def release_sets(self) -> str:
+        """The repository of the release sets."""
+        return f"{self.registry}/shop/release-sets"
+
+    @property
+    def ci_key(self) -> Path:
+        """The public key by which evidence of CI counts."""
+        return self.root / "ci.pub"
+
+    @property
+    def own_key(self) -> Path:
+        """The public key of what the reconciler signs itself."""
+        return self.root / "reconciler.pub"
+
+    @property
     def allowed_signers(self) -> Path:
         return self.root / "allowed_signers"
 
@@ -75,8 +99,10 @@ def stage(root: Path) -> Iterator[tuple[Stage, World]]:
         raise ConfigError(f"{root}: is not empty; name a new directory with --dir")
     if not os.access(root, os.W_OK | os.X_OK):
         raise ConfigError(f"{root}: this user may not write there; name a new directory with --dir")
-    with RegistryServer(root / "registry", Address("127.0.0.1", 0)) as registry:
-        world = World.create(root, registry.host)
+    with RegistryServer(root / "registry", Address("127.0.0.1", 0)) as registry, publisher(registry.host) as ci:
+        keys = {name: Keys(root, name) for name in ("ci", "stranger", "reconciler")}
+        world = World.create(root, registry.host, _before_the_story(ci, keys))
+        world.attest = partial(ci.attest, keys["ci"])
         key = generate_key_file(root / "log-key")
         (root / "allowed_signers").write_text(f'demo@ameide.invalid namespaces="git" {key}\n')
         config = root / CONFIG
@@ -107,13 +133,17 @@ def tell(set_stage: Stage, world: World, telling: Telling, events: TextIO) -> tu
     with _running(loaded, events) as loop_and_reports:
         loop, reports = loop_and_reports
 
-        def run_until_quiet(title: str) -> PassReport:
-            report = _until_quiet(loop, reports)
+        def run_until_quiet(title: str, ready: Ready = lambda _report: True) -> PassReport:
+            report = _until_quiet(loop, reports, ready)
             telling.passes.append({"title": title, **report.to_json("shop")})
             telling.matrix(report, title)
             return report
 
-        run_until_quiet("After the first passes")
+        run_until_quiet("While two baselines prove nothing")
+        telling.chapter("CI attests the baseline that had no evidence, and the one that a stranger's key had signed")
+        for image in (*UNATTESTED, *BY_A_STRANGER):
+            world.ci_builds(image, world.main, Tag("main"))
+        run_until_quiet("After the first passes", _all_baselines_count)
         telling.chapter("A push to #2 changes the web too, CI has built only its orders so far; #6 is closed")
         again = world.branch("orders-fast", {"primitives/uisurface/web/main.txt": "and a new page\n"}, "A new page")
         requests.push(2, again)
@@ -138,6 +168,7 @@ def summary(set_stage: Stage, last: PassReport, verified: VerifyReport, telling:
         "matrix": [c.to_json() for c in last.cells],
         "passes": telling.passes,
         "registry": set_stage.registry,
+        "release_sets": set_stage.release_sets,
     }
 
 
@@ -164,8 +195,13 @@ def _running(loaded: Loaded, events: TextIO) -> Iterator[tuple[Loop, list[PassRe
         )
 
 
-def _until_quiet(loop: Loop, reports: list[PassReport]) -> PassReport:
-    """Passes until one finds nothing to do."""
+def _all_baselines_count(report: PassReport) -> bool:
+    """Evidence that was refused is looked at again only after a poll interval, since it seldom changes."""
+    return all(cell.reason != Reason.BASELINE_REFUSED.value for cell in report.cells)
+
+
+def _until_quiet(loop: Loop, reports: list[PassReport], ready: Ready) -> PassReport:
+    """Passes until one finds nothing to do, and the world is as the story needs it."""
     loop.hint()
     while True:
         made = len(reports)
@@ -173,8 +209,21 @@ def _until_quiet(loop: Loop, reports: list[PassReport]) -> PassReport:
         if len(reports) == made:
             raise ConfigError(f"the demo's pass failed: {next(iter(loop.standing().values())).why}")
         if reports[-1].plan.is_noop:
-            return reports[-1]
+            if ready(reports[-1]):
+                return reports[-1]
+            time.sleep(0.2)
         loop.hint()
+
+
+def _before_the_story(ci: Publisher, keys: Mapping[str, Keys]) -> Attest:
+    """What happened to the baselines: one was pushed without evidence, one was signed by a key that counts nowhere."""
+
+    def attest(repository: Repository, digest: Digest, ref: RefName, revision: CommitId) -> None:
+        image = repository.path.rpartition("/")[2]
+        if image not in UNATTESTED:
+            ci.attest(keys["stranger" if image in BY_A_STRANGER else "ci"], repository, digest, ref, revision)
+
+    return attest
 
 
 def _config(root: Path, registry: str) -> str:
@@ -186,7 +235,7 @@ version: 1
 mode: fill
 state_dir: {q("state")}
 listen: {{private: "127.0.0.1:0"}}
-poll_interval_s: 2
+poll_interval_s: 1
 registries:
   - {{host: "{registry}", plain_http: true, anonymous: true, max_writes_per_s: 1000}}
 repositories:
@@ -195,6 +244,14 @@ repositories:
     catalogue: ameide.yaml
     gitops: {{url: {q("shop-gitops.git")}, ref: refs/heads/main, inventory: ameide/inventory.yaml}}
     admission: {{base_branches: [main], hold_label: ameide/hold}}
-    verification: {{baseline: none, pull_request: none}}
+    verification:
+      baseline: provenance
+      pull_request: provenance
+      authority: {{kind: keys, public_key_files: [{q("ci.pub")}]}}
+      source_repository: {SOURCE}
+      builder: {BUILDER}
+    evidence:
+      signer: {{kind: key, key_file: {q("reconciler.key")}, password_file: {q("reconciler.password")}}}
+      release_sets: {registry}/shop/release-sets
     log: {{path: {q("log.git")}, key_file: {q("log-key")}, writer: demo}}
 """

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import pygit2
 
@@ -35,19 +35,29 @@ _EPOCH: Final = 1_767_603_600
 """The demo's commits are made at 2026-01-05 09:00 UTC and later, a minute apart."""
 
 
+Attest: TypeAlias = Callable[[Repository, Digest, RefName, CommitId], None]
+"""(image repository, digest, ref, revision) of a build."""
+
+
 class World:
     """Two bare repositories and a registry, with the deeds of developers and CI as methods."""
 
-    def __init__(self, root: Path, registry_host: str) -> None:
+    def __init__(self, root: Path, registry_host: str, attest: Attest | None = None) -> None:
+        self.attest = attest
         self.code = root / "shop.git"
         self.gitops = root / "shop-gitops.git"
         self.registry_host = registry_host
+        self.main: CommitId
+        """The commit that the baselines were built from."""
         self._clock = _EPOCH
 
     @classmethod
-    def create(cls, root: Path, registry_host: str) -> World:
-        """Make both repositories and publish `:main` of every image, as CI on the main branch does."""
-        world = cls(root, registry_host)
+    def create(cls, root: Path, registry_host: str, attest: Attest | None = None) -> World:
+        """Make both repositories and publish `:main` of every image, as CI on the main branch does.
+
+        `attest` is what CI does with each image that it has pushed; None for nothing.
+        """
+        world = cls(root, registry_host, attest)
         LocalRepository(world.code).initialise(REPOSITORY_ID)
         pygit2.init_repository(str(world.gitops), bare=True, initial_head="main")
         files = {"README.md": "# shop\n", "go.work": "go 1.26\n", "ameide.yaml": world._catalogue()}
@@ -56,9 +66,9 @@ class World:
                 files[f"{path}/main.txt"] = f"{path}\n"
         world.commit(world.code, MAIN, None, files, "The shop")
         world.commit(world.gitops, MAIN, None, {"ameide/inventory.yaml": _inventory()}, "What is previewed")
-        main = world.tip(world.code)
+        world.main = world.tip(world.code)
         for image in IMAGES:
-            world.ci_builds(image, main, Tag("main"))
+            world.ci_builds(image, world.main, Tag("main"))
         return world
 
     # --- developers
@@ -84,7 +94,11 @@ class World:
 
     def ci_builds(self, image: str, revision: CommitId, tag: Tag | None = None) -> Digest:
         """Build and push one image of `revision`, under its own commit id unless `tag` says otherwise."""
-        return build_and_push(self.repository(image), tag or Tag(revision), revision)
+        digest = build_and_push(self.repository(image), tag or Tag(revision), revision)
+        if self.attest is not None:
+            ref = MAIN if tag == "main" else RefName.branch("work")
+            self.attest(self.repository(image), digest, ref, revision)
+        return digest
 
     # --- files
 

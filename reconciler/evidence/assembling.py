@@ -12,6 +12,7 @@ from reconciler.evidence.authority import Authority
 from reconciler.evidence.claims import ClaimsPolicy
 from reconciler.evidence.keys import KeyAuthority
 from reconciler.evidence.summary import summary
+from reconciler.evidence.verdicts import REFUSED_FOR_S, Verdicts
 from reconciler.evidence.verifying import EvidenceVerifier
 from reconciler.ports import ArtifactReader, Clock, EvidenceSigner, Executor, Purpose, Verifier
 from reconciler.releasing import ReleaseStore, ReleaseTargets
@@ -32,15 +33,23 @@ from state.verdict import Level, Verdict
 VERIFIER_ID: Final = "https://ameide.io/reconciler"
 
 
-def verifier_of(settings: VerificationSettings, reader: ArtifactReader, clock: Clock) -> Verifier:
-    """The verifier as configured. Raises ConfigError if a key or root cannot be used."""
+def verifier_of(
+    settings: VerificationSettings, reader: ArtifactReader, clock: Clock, refused_for_s: float = REFUSED_FOR_S
+) -> Verifier:
+    """The verifier as configured; a refusal is looked at again after `refused_for_s`.
+
+    Raises ConfigError if a key or root cannot be used.
+    """
     if settings.authority is None or settings.source_repository is None:
         return NoneVerifier(baseline=settings.baseline, pull_request=settings.pull_request)
     policies = {
         Purpose.BASELINE: _claims(settings, Purpose.BASELINE, settings.baseline),
         Purpose.PULL_REQUEST: _claims(settings, Purpose.PULL_REQUEST, settings.pull_request),
     }
-    return EvidenceVerifier(reader, authority_of(settings), policies, clock, cosign_v2=settings.cosign_v2)
+    verdicts = Verdicts(clock, refused_for_s=refused_for_s)
+    return EvidenceVerifier(
+        reader, authority_of(settings), policies, clock, cosign_v2=settings.cosign_v2, verdicts=verdicts
+    )
 
 
 def authority_of(settings: VerificationSettings) -> Authority:

@@ -27,12 +27,13 @@ class Question(NamedTuple):
 
 
 class Verdicts:
-    """The verdicts used last, at most VERDICTS_MAX: accepted ones for good, refused ones for REFUSED_FOR_S.
+    """The verdicts used last, at most `most`: accepted ones for good, refused ones for `refused_for_s`.
 
     One may serve several verifiers, one after another or side by side: the policy is part of every question.
     """
 
-    def __init__(self, clock: Clock, *, most: int = VERDICTS_MAX) -> None:
+    def __init__(self, clock: Clock, *, most: int = VERDICTS_MAX, refused_for_s: float = REFUSED_FOR_S) -> None:
+        self._refused_for_s = refused_for_s
         self._clock = clock
         self._most = most
         self._lock = Lock()
@@ -44,7 +45,7 @@ class Verdicts:
             if (known := self._known.get(question)) is None:
                 return None
             verdict, at_s = known
-            if verdict.outcome is not Outcome.ACCEPTED and self._clock.monotonic_s() - at_s >= REFUSED_FOR_S:
+            if verdict.outcome is not Outcome.ACCEPTED and self._clock.monotonic_s() - at_s >= self._refused_for_s:
                 del self._known[question]
                 return None
             self._known.move_to_end(question)

@@ -60,11 +60,16 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
 RETAGGED = ("retagged", "inputs-unchanged")
 BUILT = ("built", "inputs-changed")
 WAITING = ("waiting", "awaits-build")
+REFUSED = ("held", "baseline-refused")
 
 
 def test_the_matrix_of_the_demo_has_a_right_row_for_every_pull_request_at_every_step(told: Told) -> None:
     unchanged = dict.fromkeys(COMPONENTS, RETAGGED)
-    first, then, end = (p["title"] for p in told.story["passes"])
+    refused, first, then, end = (p["title"] for p in told.story["passes"])
+    held = {"catalog": REFUSED, "web": REFUSED}
+    assert told.rows(refused, 1) == told.rows(refused, 5) == {**unchanged, **held}
+    assert told.rows(refused, 2) == {**unchanged, **held, "orders": BUILT, "orders-dispatcher": BUILT}
+    assert told.rows(refused, 6) == {**unchanged, **held, "catalog": WAITING}
     assert told.rows(first, 1) == told.rows(first, 5) == unchanged
     assert told.rows(first, 2) == {**unchanged, "orders": BUILT, "orders-dispatcher": BUILT}
     assert told.rows(first, 3) == {**unchanged, "billing": WAITING}
@@ -78,8 +83,24 @@ def test_the_matrix_of_the_demo_has_a_right_row_for_every_pull_request_at_every_
     assert [c for p in told.story["passes"][-1:] for c in p["matrix"]] == told.story["matrix"]
 
 
+def test_the_demo_says_why_each_baseline_was_refused_and_proves_all_that_it_has_in_the_end(told: Told) -> None:
+    why = {c["component"]: c["detail"] for c in told.story["passes"][0]["matrix"] if c["pr"] == 1}
+    assert why["catalog"] == "nothing is attached to the digest"
+    assert "signed by none of the configured keys" in why["web"]
+    assert why["orders"] == ""
+    assert all(c["proven"] for c in told.story["matrix"] if c["state"] in ("retagged", "built"))
+
+
+def test_every_complete_head_of_the_demo_has_its_release_set_and_no_other_has(told: Told) -> None:
+    with serving(told.root / "registry") as registry:
+        tags = set(registry.call("GET", "/v2/shop/release-sets/tags/list").json()["tags"])
+    by_pr = {c["pr"]: (c["head_sha"], c["release"]) for c in told.story["matrix"]}
+    assert tags == {head for pr, (head, _) in by_pr.items() if pr in (1, 2, 5)}
+    assert all((by_pr[pr][1] is not None) is (pr in (1, 2, 5)) for pr in by_pr)
+
+
 def test_two_pull_requests_at_one_head_show_the_same_digests(told: Told) -> None:
-    matrix = told.story["passes"][0]["matrix"]
+    matrix = told.story["passes"][1]["matrix"]
     by_pr = {pr: {(c["head_sha"], c["component"], c["digest"]) for c in matrix if c["pr"] == pr} for pr in (1, 5)}
     assert by_pr[1] == by_pr[5]
     assert len(by_pr[1]) == len(COMPONENTS)

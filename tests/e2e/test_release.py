@@ -1,0 +1,283 @@
+"""Verified baselines and builds, and a signed release set per complete head, from configuration to registry and log."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reconciler.demo.ci import SOURCE, Keys, Publisher, publisher
+from reconciler.demo.world import COMPONENTS, MAIN
+from reconciler.evidence.keys import KeyAuthority
+from state.entry import Kind
+from state.git import CommitId, RefName
+from state.oci import Digest, Repository, Tag
+from state.release_set import PREDICATE_TYPE, ReleaseSet
+from state.statement import VERIFICATION_SUMMARY, parse
+from tests.fixtures.shop import DOCS, IMAGE_NAMES, Shop, cells, changes, open_shop
+
+BRANCH = RefName.branch("work")
+
+
+class Proving:
+    """A shop whose config asks for provenance, with CI's key, a stranger's, and the reconciler's own."""
+
+    def __init__(self, shop: Shop, ci: Publisher) -> None:
+        self.shop = shop
+        self.publisher = ci
+        keys = shop.root / "keys"
+        keys.mkdir()
+        self.ci, self.stranger, self.own = (Keys(keys, name) for name in ("ci", "stranger", "own"))
+        self.releases = Repository(f"{shop.host}/shop/release-sets")
+        shop.configure(shop=self.settings())
+
+    def settings(self, **verification: Any) -> dict[str, Any]:
+        return {
+            "verification": {
+                "baseline": "provenance",
+                "pull_request": "provenance",
+                "authority": {"kind": "keys", "public_key_files": [str(self.ci.public)]},
+                "source_repository": SOURCE,
+                **verification,
+            },
+            "evidence": {
+                "signer": {
+                    "kind": "key",
+                    "key_file": str(self.own.private),
+                    "password_file": str(self.own.password),
+                },
+                "release_sets": str(self.releases),
+            },
+        }
+
+    def attests(self, image: str, tag: str, revision: CommitId, keys: Keys | None = None, ref: RefName = MAIN) -> None:
+        manifest = self.shop.tag(image, tag)
+        assert manifest is not None
+        repository = self.shop.world.repository(image)
+        self.publisher.attest(keys or self.ci, repository, manifest.digest, ref, revision)
+
+    def attests_mains(self, *but: str) -> None:
+        tip = self.shop.world.tip(self.shop.code)
+        for image in set(IMAGE_NAMES).difference(but):
+            self.attests(image, "main", tip)
+
+    def get(self, path: str) -> Any:
+        assert self.shop.registry is not None
+        return self.shop.registry.call("GET", f"/v2/shop/{path}")
+
+    def release(self, head: CommitId) -> tuple[Digest, ReleaseSet] | None:
+        answer = self.get(f"release-sets/manifests/{head}")
+        if answer.status_code == 404:
+            return None
+        layer = answer.json()["layers"][0]["digest"]
+        raw = self.get(f"release-sets/blobs/{layer}").content
+        return Digest(answer.headers["Docker-Content-Digest"]), ReleaseSet.parse(raw)
+
+    def referrers(self, image: str, digest: Digest) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = self.get(f"{image}/referrers/{digest}").json()["manifests"]
+        return rows
+
+
+@pytest.fixture
+def proving(tmp_path: Path) -> Iterator[Proving]:
+    with open_shop(tmp_path / "shop") as shop, publisher(shop.host) as ci:
+        yield Proving(shop, ci)
+
+
+def states(report: Any, pr: int) -> dict[str, tuple[str, str, str]]:
+    return {c: (cell.state.value, cell.reason, cell.detail[:14]) for c, cell in cells(report, pr).items()}
+
+
+def test_only_proven_baselines_fill_a_head_and_the_matrix_says_why_the_others_do_not(proving: Proving) -> None:
+    shop = proving.shop
+    proving.attests_mains("catalog", "web")
+    proving.attests("web", "main", shop.world.tip(shop.code), proving.stranger)
+    number, head = shop.opens("docs", DOCS)
+    with shop.reconciler() as running:
+        report = running.until_quiet()
+    rows = cells(report, number)
+    assert {c: r.state.value for c, r in rows.items()} == {
+        "orders": "retagged", "orders-dispatcher": "retagged", "billing": "retagged",
+        "catalog": "held", "web": "held",
+    }  # fmt: skip
+    assert rows["orders"].proven
+    assert (rows["catalog"].reason, rows["catalog"].detail) == ("baseline-refused", "nothing is attached to the digest")
+    assert rows["web"].reason == "baseline-refused"
+    assert "signed by none of the configured keys" in rows["web"].detail
+    assert shop.tags(head)["catalog"] is None
+    assert shop.tags(head)["web"] is None
+    assert proving.release(head) is None
+
+
+def test_a_complete_head_gets_one_signed_release_set_that_names_every_image_and_its_evidence(proving: Proving) -> None:
+    shop = proving.shop
+    proving.attests_mains()
+    number, head = shop.opens("orders", {**DOCS, **changes("orders")})
+    shop.world.ci_builds("orders", head)
+    with shop.reconciler() as running:
+        report = running.until_quiet()
+        assert cells(report, number)["orders"].reason == "build-refused"
+        assert proving.release(head) is None
+        proving.attests("orders", head, head, ref=BRANCH)
+        report = running.until_quiet(number)
+        found = proving.release(head)
+        assert found is not None
+        digest, released = found
+        assert {c.release for c in cells(report, number).values()} == {digest}
+        assert released.digests() == {shop.world.repository(i): d for i, d in shop.tags(head).items()}
+        assert sorted(c for i in released.images for c in i.components) == sorted(COMPONENTS)
+        assert {i.repository.path: i.how.value for i in released.images} == {
+            f"shop/{i}": "built" if i == "orders" else "retagged" for i in IMAGE_NAMES
+        }
+        for image in released.images:
+            attached = {
+                row["digest"] for row in proving.referrers(image.repository.path.partition("/")[2], image.digest)
+            }
+            assert set(image.evidence) < attached
+        with shop.requests_made() as asked:
+            assert running.one_pass().plan.is_noop
+        assert [a for a in asked if a[0] != "GET" and a[0] != "HEAD"] == []
+    shop.verified()
+    signed = _statements(proving, "release-sets", digest)
+    assert [s.predicate_type for s in signed] == [PREDICATE_TYPE]
+    assert set(signed[0].subjects) == {digest, *released.digests().values()}
+    assert signed[0].predicate == json.loads(released.to_bytes())
+
+
+def test_attachments_belong_to_digests_and_do_not_grow_with_heads(proving: Proving) -> None:
+    shop = proving.shop
+    proving.attests_mains()
+    heads = []
+    with shop.reconciler() as running:
+        for n in range(4):
+            heads.append(shop.opens(f"docs-{n}", {"README.md": f"{n}\n"})[1])
+            running.until_quiet()
+    for image in IMAGE_NAMES:
+        rows = proving.referrers(image, shop.main(image))
+        types = sorted(r["annotations"]["dev.sigstore.bundle.predicateType"] for r in rows)
+        assert types == ["https://slsa.dev/provenance/v1", VERIFICATION_SUMMARY]
+    assert all(proving.release(head) for head in heads)
+    attached = [e for e in shop.entries(Kind.INTENT) if e.entry.body.get("attachments")]
+    assert len(attached) == 1
+
+
+def test_a_build_of_another_revision_is_refused_although_ci_signed_it(proving: Proving) -> None:
+    shop = proving.shop
+    proving.attests_mains()
+    number, head = shop.opens("orders", changes("orders"))
+    shop.world.ci_builds("orders", head)
+    proving.attests("orders", head, shop.world.tip(shop.code), ref=BRANCH)
+    with shop.reconciler() as running:
+        report = running.until_quiet()
+    row = cells(report, number)["orders"]
+    assert (row.state.value, row.reason) == ("held", "build-refused")
+    assert head in row.detail
+
+
+def test_a_tag_that_moves_after_its_release_quarantines_the_head_although_ci_signed_the_new_build(
+    proving: Proving,
+) -> None:
+    shop = proving.shop
+    proving.attests_mains()
+    number, head = shop.opens("orders", changes("orders"))
+    shop.world.ci_builds("orders", head)
+    proving.attests("orders", head, head, ref=BRANCH)
+    with shop.reconciler() as running:
+        running.until_quiet()
+        first = proving.release(head)
+        assert first is not None
+        image = shop.world.repository("orders")
+        _push_other(shop, image, head)
+        proving.attests("orders", head, head, ref=BRANCH)
+        running.clock.skew_s += 6000  # so that the slow sweep looks at every recorded tag
+        running.one_pass()
+        report = running.until_quiet()
+        assert cells(report, number)["orders"].reason == "tag-conflict"
+        accepted = shop.runs("head", "accept", "--config", str(shop.config), "--pr", str(number), "--reason", "known")
+        assert accepted.returncode == 0, accepted.stderr
+        report = running.until_quiet()
+        second = proving.release(head)
+    assert second is not None
+    assert second[0] != first[0]
+    assert second[1].digests()[image] == shop.tags(head)["orders"] != first[1].digests()[image]
+    assert cells(report, number)["orders"].state.value == "built"
+    shop.verified()
+
+
+@pytest.mark.parametrize("lost", ["outcome", "tag"])
+def test_a_process_that_ends_while_it_releases_is_continued_by_the_next_one(proving: Proving, lost: str) -> None:
+    shop = proving.shop
+    proving.attests_mains()
+    _, head = shop.opens("docs", DOCS)
+
+    class Stops:
+        """The log of a process that ends right before one entry, or the registry that loses one answer."""
+
+        def __init__(self, inner: Any) -> None:
+            self._inner = inner
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._inner, name)
+
+        def append(self, kind: Kind, body: Any, blobs: Any = None) -> Any:
+            if kind is Kind.OUTCOME and body.get("publications") and lost == "outcome":
+                raise Gone
+            if kind is Kind.INTENT and body.get("publications") and lost == "tag":
+                self._inner.append(kind, body, blobs)
+                raise Gone
+            return self._inner.append(kind, body, blobs)
+
+    class Gone(BaseException):
+        pass
+
+    def wrap(ports: Any) -> Any:
+        ports.log = _Around(ports.log, Stops(ports.log))
+        return ports
+
+    with pytest.raises(Gone), shop.reconciler(wrap) as running:
+        running.until_quiet()
+    assert (proving.release(head) is not None) is (lost == "outcome")
+    with shop.reconciler() as running:
+        running.until_quiet()
+    found = proving.release(head)
+    assert found is not None
+    assert len(_statements(proving, "release-sets", found[0])) == 1
+    shop.verified()
+
+
+class _Around:
+    def __init__(self, log: Any, stops: Any) -> None:
+        self._log, self._stops = log, stops
+
+    def __enter__(self) -> Any:
+        self._log.__enter__()
+        return self
+
+    def __exit__(self, *of: object) -> Any:
+        return self._log.__exit__(*of)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stops, name)
+
+
+def _statements(proving: Proving, image: str, digest: Digest) -> list[Any]:
+    """The statements that the reconciler signed about a digest, with its signature checked."""
+    from reconciler.evidence.found import Found, Layout
+
+    own = KeyAuthority.from_files([proving.own.public])
+    made = []
+    for row in proving.referrers(image, digest):
+        layer = proving.get(f"{image}/manifests/{row['digest']}").json()["layers"][0]
+        raw = proving.get(f"{image}/blobs/{layer['digest']}").content
+        found = Found(Layout.BUNDLE, Digest(row["digest"]), layer["mediaType"], raw, {})
+        made.append(parse(own.prove(found).payload))
+    return made
+
+
+def _push_other(shop: Shop, image: Repository, head: CommitId) -> None:
+    from reconciler.demo.images import build_and_push
+
+    build_and_push(image, Tag(head), "f" * 40)
