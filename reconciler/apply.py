@@ -234,6 +234,9 @@ class Applier:
         numbers = sorted({n for r in batch for n in r.pull_requests})
         answers = self._targets.executor.map(self._targets.forge.pull_request, numbers)
         seen = dict(zip(numbers, answers, strict=True))
+        # The listing may lag: another pull request of this batch may have come to this head with the label on it.
+        open_now = [pr for pr in answers if isinstance(pr, PullRequest)]
+        held = {pr.head for pr in open_now if hold_label is not None and hold_label in pr.labels}
         wanted = set()
         for retag in batch:
             if retag.head in wanted:
@@ -247,7 +250,7 @@ class Applier:
                 self._drop(retag, f"the pull request could not be read again: {unread}")
             elif not open_here:
                 self._drop(retag, "no open pull request has this head any more")
-            elif hold_label is not None and any(hold_label in pr.labels for pr in open_here):
+            elif retag.head in held:
                 self._drop(retag, "the hold label was set")
             else:
                 wanted.add(retag.head)
