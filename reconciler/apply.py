@@ -10,13 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 from reconciler.absence import PassReads
 from reconciler.events import Emitter, Event
 from reconciler.observe import Look, Tick, no_tick
 from reconciler.ports import (
     TAGS_PER_PUT,
+    Clock,
     Executor,
     ForgeReader,
     Metrics,
@@ -37,6 +38,8 @@ from state.plan import Adopt, EndHead, PinDecision, Plan, QuarantineHead, Resolv
 from state.quarantine import Acceptance, Breach
 from state.verdict import Outcome, Verdict
 
+T = TypeVar("T")
+
 BATCH_MAX_WRITES: Final = 500
 """A batch's intent stays readable, and a stop never waits for more than this many writes."""
 
@@ -51,6 +54,7 @@ class Targets:
     verifier: Verifier
     executor: Executor
     metrics: Metrics
+    clock: Clock
     tick: Tick = no_tick
     """Told of every write: a paced batch takes longer than a loop may be silent."""
 
@@ -86,6 +90,8 @@ class _Written(NamedTuple):
 class _Due(NamedTuple):
     write: Write
     manifest: Manifest
+    tried: bool = False
+    """A request for several tags was answered without this one: it may be in place all the same."""
 
 
 class Applier:
@@ -221,8 +227,7 @@ class Applier:
             self._targets.tick("writing tags", next(begun), len(due))
             return self._put(one)
 
-        made = self._put_together(due)
-        left = [d for d in due if d.write not in made]
+        made, left = self._put_together(due)
         made |= {d.write: _sure(w) for d, w in zip(left, self._targets.executor.map(put, left), strict=True)}
         proved = self._targets.executor.map(self._read_back, [made[d.write] for d in due])
         outcomes = [_sure(p) for p in proved]
@@ -304,32 +309,46 @@ class Applier:
             raise IntegrityError(f"{repository}@{digest}: refused as a baseline: {verdict.reason}")
         return manifest, verdict
 
-    def _put_together(self, due: Sequence[_Due]) -> dict[Write, _Written]:
-        """Several heads of one image and digest in one request; what that does not settle is left out."""
+    def _put_together(self, due: Sequence[_Due]) -> tuple[dict[Write, _Written], list[_Due]]:
+        """Several heads of one image and digest in one request; what came of it, and what is left to put by itself."""
         same: dict[tuple[Repository, Digest], list[_Due]] = {}
         for one in due:
             same.setdefault((one.write.repository, one.write.digest), []).append(one)
-        groups = [
-            group
-            for ones in same.values()
-            for start in range(0, len(ones), TAGS_PER_PUT)
-            if len(group := ones[start : start + TAGS_PER_PUT]) > 1
+        parts = [
+            ones[start : start + TAGS_PER_PUT] for ones in same.values() for start in range(0, len(ones), TAGS_PER_PUT)
         ]
-        made = self._targets.executor.map(self._put_group, groups)
-        return {w.write: w for group in made for w in _sure_all(group)}
+        groups = [part for part in parts if len(part) > 1]
+        made: dict[Write, _Written] = {}
+        left = [part[0] for part in parts if len(part) == 1]
+        for answer in self._targets.executor.map(self._put_group, groups):
+            known, unknown = _sure(answer)
+            made |= {w.write: w for w in known}
+            left += unknown
+        return made, left
 
-    def _put_group(self, group: Sequence[_Due]) -> list[_Written]:
+    def _put_group(self, group: Sequence[_Due]) -> tuple[list[_Written], list[_Due]]:
         tags = [Tag(d.write.head) for d in group]
-        self._targets.tick("writing tags together", len(tags), len(tags))
+        targets = self._targets
+        targets.tick("writing tags together", len(tags), len(tags))
+        began = targets.clock.monotonic_s()
         try:
-            confirmed = self._targets.writer.put_tags(
+            confirmed = targets.writer.put_tags(
                 group[0].write.repository, tags, group[0].manifest, self._recorder.confirm
             )
         except (Fenced, LedgerMoved, LogRollback):
             raise  # as for a single write
         except ReconcilerError as error:
-            return [_unwritten(d.write, error) for d in group]
-        return [_Written(d.write, Result.WRITTEN) for d, tag in zip(group, tags, strict=True) if tag in confirmed]
+            targets.metrics.observe("tag_write", targets.clock.monotonic_s() - began)
+            if isinstance(error, Transient | IntegrityError):
+                return [_unwritten(d.write, error) for d in group], []
+            # One tag that may not be written refuses all of them, perhaps after some were: each by itself tells.
+            return [], [d._replace(tried=True) for d in group]
+        if not confirmed:
+            return [], list(group)  # such requests are not known there: nothing was written, or even sent
+        targets.metrics.observe("tag_write", targets.clock.monotonic_s() - began)
+        asked = list(zip(group, tags, strict=True))
+        written = [_Written(d.write, Result.WRITTEN) for d, tag in asked if tag in confirmed]
+        return written, [d._replace(tried=True) for d, tag in asked if tag not in confirmed]
 
     def _put(self, due: _Due) -> _Written:
         write = due.write
@@ -341,7 +360,10 @@ class Applier:
             except (Fenced, LedgerMoved, LogRollback):
                 raise  # another writer took over, perhaps while this process stood still: nothing more is sent
             except ReconcilerError as error:
-                return _unwritten(write, error)
+                unwritten = _unwritten(write, error)
+                if due.tried and unwritten.result is Result.FAILED:
+                    return unwritten._replace(result=Result.UNCERTAIN)  # refused now, but perhaps made before
+                return unwritten
         return _Written(write, Result.WRITTEN)
 
     def _read_back(self, made: _Written) -> _Written:
@@ -389,13 +411,7 @@ def _unwritten(write: Write, error: ReconcilerError) -> _Written:
             return _Written(write, Result.FAILED, why=str(error))
 
 
-def _sure_all(results: list[_Written] | Exception) -> list[_Written]:
-    if isinstance(results, Exception):
-        raise results
-    return results
-
-
-def _sure(result: _Written | Exception) -> _Written:
+def _sure(result: T | Exception) -> T:
     if isinstance(result, Exception):
         raise result
     return result
