@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 from reconciler.absence import PassReads
 from reconciler.admission import Head
@@ -19,6 +19,7 @@ from reconciler.heads import Examiner
 from reconciler.observe import Look, Tick, no_tick
 from reconciler.ports import (
     TAGS_PER_PUT,
+    Clock,
     Executor,
     ForgeReader,
     Metrics,
@@ -40,6 +41,8 @@ from state.plan import Adopt, EndHead, PinDecision, Plan, QuarantineHead, Releas
 from state.quarantine import Acceptance, Breach
 from state.verdict import Outcome, Verdict
 
+T = TypeVar("T")
+
 BATCH_MAX_RELEASES: Final = 100
 BATCH_MAX_WRITES: Final = 500
 """A batch's intent stays readable, and a stop never waits for more than this many writes."""
@@ -55,6 +58,7 @@ class Targets:
     verifier: Verifier
     executor: Executor
     metrics: Metrics
+    clock: Clock
     tick: Tick = no_tick
     """Told of every write: a paced batch takes longer than a loop may be silent."""
 
@@ -91,6 +95,8 @@ class _Written(NamedTuple):
 class _Due(NamedTuple):
     write: Write
     manifest: Manifest
+    tried: bool = False
+    """A request for several tags was answered without this one: it may be in place all the same."""
 
 
 class Applier:
@@ -251,8 +257,7 @@ class Applier:
             self._targets.tick("writing tags", next(begun), len(due))
             return self._put(one)
 
-        made = self._put_together(due)
-        left = [d for d in due if d.write not in made]
+        made, left = self._put_together(due)
         made |= {d.write: _sure(w) for d, w in zip(left, self._targets.executor.map(put, left), strict=True)}
         proved = self._targets.executor.map(self._read_back, [made[d.write] for d in due])
         outcomes = [_sure(p) for p in proved]
@@ -264,6 +269,9 @@ class Applier:
         numbers = sorted({n for r in batch for n in r.pull_requests})
         answers = self._targets.executor.map(self._targets.forge.pull_request, numbers)
         seen = dict(zip(numbers, answers, strict=True))
+        # The listing may lag: another pull request of this batch may have come to this head with the label on it.
+        open_now = [pr for pr in answers if isinstance(pr, PullRequest)]
+        held = {pr.head for pr in open_now if hold_label is not None and hold_label in pr.labels}
         wanted = set()
         for retag in batch:
             if retag.head in wanted:
@@ -277,7 +285,7 @@ class Applier:
                 self._drop(retag, f"the pull request could not be read again: {unread}")
             elif not open_here:
                 self._drop(retag, "no open pull request has this head any more")
-            elif hold_label is not None and any(hold_label in pr.labels for pr in open_here):
+            elif retag.head in held:
                 self._drop(retag, "the hold label was set")
             else:
                 wanted.add(retag.head)
@@ -331,32 +339,46 @@ class Applier:
             raise IntegrityError(f"{repository}@{digest}: refused as a baseline: {verdict.reason}")
         return manifest, verdict
 
-    def _put_together(self, due: Sequence[_Due]) -> dict[Write, _Written]:
-        """Several heads of one image and digest in one request; what that does not settle is left out."""
+    def _put_together(self, due: Sequence[_Due]) -> tuple[dict[Write, _Written], list[_Due]]:
+        """Several heads of one image and digest in one request; what came of it, and what is left to put by itself."""
         same: dict[tuple[Repository, Digest], list[_Due]] = {}
         for one in due:
             same.setdefault((one.write.repository, one.write.digest), []).append(one)
-        groups = [
-            group
-            for ones in same.values()
-            for start in range(0, len(ones), TAGS_PER_PUT)
-            if len(group := ones[start : start + TAGS_PER_PUT]) > 1
+        parts = [
+            ones[start : start + TAGS_PER_PUT] for ones in same.values() for start in range(0, len(ones), TAGS_PER_PUT)
         ]
-        made = self._targets.executor.map(self._put_group, groups)
-        return {w.write: w for group in made for w in _sure_all(group)}
+        groups = [part for part in parts if len(part) > 1]
+        made: dict[Write, _Written] = {}
+        left = [part[0] for part in parts if len(part) == 1]
+        for answer in self._targets.executor.map(self._put_group, groups):
+            known, unknown = _sure(answer)
+            made |= {w.write: w for w in known}
+            left += unknown
+        return made, left
 
-    def _put_group(self, group: Sequence[_Due]) -> list[_Written]:
+    def _put_group(self, group: Sequence[_Due]) -> tuple[list[_Written], list[_Due]]:
         tags = [Tag(d.write.head) for d in group]
-        self._targets.tick("writing tags together", len(tags), len(tags))
+        targets = self._targets
+        targets.tick("writing tags together", len(tags), len(tags))
+        began = targets.clock.monotonic_s()
         try:
-            confirmed = self._targets.writer.put_tags(
+            confirmed = targets.writer.put_tags(
                 group[0].write.repository, tags, group[0].manifest, self._recorder.confirm
             )
         except (Fenced, LedgerMoved, LogRollback):
             raise  # as for a single write
         except ReconcilerError as error:
-            return [_unwritten(d.write, error) for d in group]
-        return [_Written(d.write, Result.WRITTEN) for d, tag in zip(group, tags, strict=True) if tag in confirmed]
+            targets.metrics.observe("tag_write", targets.clock.monotonic_s() - began)
+            if isinstance(error, Transient | IntegrityError):
+                return [_unwritten(d.write, error) for d in group], []
+            # One tag that may not be written refuses all of them, perhaps after some were: each by itself tells.
+            return [], [d._replace(tried=True) for d in group]
+        if not confirmed:
+            return [], list(group)  # such requests are not known there: nothing was written, or even sent
+        targets.metrics.observe("tag_write", targets.clock.monotonic_s() - began)
+        asked = list(zip(group, tags, strict=True))
+        written = [_Written(d.write, Result.WRITTEN) for d, tag in asked if tag in confirmed]
+        return written, [d._replace(tried=True) for d, tag in asked if tag not in confirmed]
 
     def _put(self, due: _Due) -> _Written:
         write = due.write
@@ -368,7 +390,10 @@ class Applier:
             except (Fenced, LedgerMoved, LogRollback):
                 raise  # another writer took over, perhaps while this process stood still: nothing more is sent
             except ReconcilerError as error:
-                return _unwritten(write, error)
+                unwritten = _unwritten(write, error)
+                if due.tried and unwritten.result is Result.FAILED:
+                    return unwritten._replace(result=Result.UNCERTAIN)  # refused now, but perhaps made before
+                return unwritten
         return _Written(write, Result.WRITTEN)
 
     def _read_back(self, made: _Written) -> _Written:
@@ -422,13 +447,7 @@ def _unwritten(write: Write, error: ReconcilerError) -> _Written:
             return _Written(write, Result.FAILED, why=str(error))
 
 
-def _sure_all(results: list[_Written] | Exception) -> list[_Written]:
-    if isinstance(results, Exception):
-        raise results
-    return results
-
-
-def _sure(result: _Written | Exception) -> _Written:
+def _sure(result: T | Exception) -> T:
     if isinstance(result, Exception):
         raise result
     return result

@@ -167,7 +167,8 @@ class Repository:
 
     def _applier(self, emit: Emitter) -> Applier:
         s = self._sources
-        targets = Targets(s.forge, s.registry, self._writer, s.verifier, s.executor, self._reporting.metrics, s.tick)
+        metrics = self._reporting.metrics
+        targets = Targets(s.forge, s.registry, self._writer, s.verifier, s.executor, metrics, s.clock, s.tick)
         releaser = Releaser(self._release, self._recorder, emit) if self._release is not None else None
         return Applier(targets, self._recorder, emit, releaser)
 

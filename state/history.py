@@ -150,7 +150,7 @@ class Result(StrEnum):
     FAILED = "failed"
     """The registry refused, so nothing was written."""
     UNCERTAIN = "uncertain"
-    """No answer came: the write may have happened, and the next pass looks."""
+    """No answer came, or one for several tags that tells nothing of this: it may be made, and the next pass looks."""
     CONFLICT = "conflict"
     """Another digest was found where ours was to be."""
     DROPPED = "dropped"

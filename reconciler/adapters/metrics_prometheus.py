@@ -50,7 +50,7 @@ METRICS: Final[dict[str, Metric]] = {
     "cells": Metric(Kind.GAUGE, ("repository", "state"), "Wanted tags, one per open head and image, by state."),
     "holds": Metric(Kind.GAUGE, ("repository", "reason"), "Gaps held now, by reason."),
     "actions_dropped": Metric(Kind.COUNTER, ("repository",), "Planned actions whose premise no longer held."),
-    "tag_write": Metric(Kind.HISTOGRAM, (), "Duration of a tag write."),
+    "tag_write": Metric(Kind.HISTOGRAM, (), "Duration of a request that writes one tag or several."),
     "tag_writes": Metric(Kind.COUNTER, ("result",), "Tag writes by result."),
     "release_sets_published": Metric(Kind.COUNTER, _REPOSITORY, "Release sets of complete heads."),
     "tags_adopted": Metric(Kind.COUNTER, _REPOSITORY, "Tags found in place that count."),

@@ -131,6 +131,20 @@ def test_a_hold_label_set_between_plan_and_write_stops_the_write(shop: Shop) -> 
     shop.verified()
 
 
+def test_a_labelled_pull_request_that_comes_to_a_head_between_plan_and_write_stops_its_write(shop: Shop) -> None:
+    moving, _ = shop.opens("docs", DOCS)
+    _, head = shop.opens("more", {"README.md": "more\n"})
+
+    def arrives() -> None:
+        shop.pulls.push(moving, head)
+        shop.pulls.label(moving, ["ameide/hold"])
+
+    with reconciler_when(shop, Kind.DECISION, arrives) as running:
+        running.one_pass()
+        assert nothing_written(shop, head)
+        assert "the hold label was set" in {e["detail"] for e in running.events("action_dropped")}
+
+
 def test_a_push_between_plan_and_write_leaves_the_old_head_without_tags(shop: Shop) -> None:
     number, old = shop.opens("docs", DOCS)
     new = shop.world.branch("docs", {"README.md": "newer\n"}, "newer")

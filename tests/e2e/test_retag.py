@@ -105,6 +105,9 @@ def test_several_heads_of_one_baseline_take_fewer_writes_than_tags_and_each_is_r
     assert report.converged
     puts = [n for n, (method, *_) in enumerate(made) if method == "PUT"]
     assert len(puts) == 2 * len(IMAGE_NAMES)  # 10 tags, then 2
+    numbers = running.metrics.exposition().decode().splitlines()
+    assert f"ameide_tag_write_seconds_count {len(puts):.1f}" in numbers
+    assert f'ameide_tag_writes_total{{result="written"}} {len(heads) * len(IMAGE_NAMES):.1f}' in numbers
     for image in IMAGE_NAMES:
         for head in heads:
             asked = [n for n, call in enumerate(made) if call[:2] == ("HEAD", f"/v2/shop/{image}/manifests/{head}")]

@@ -7,7 +7,7 @@ world as death before call n+1, and "before every call, and after the last" is t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -15,9 +15,9 @@ import pytest
 
 from reconciler.matrix import State
 from state.entry import Kind
-from state.errors import Unavailable
+from state.errors import Denied, Unavailable
 from state.git import CommitId
-from state.oci import Repository, Tag
+from state.oci import Manifest, Repository, Tag
 from tests.fixtures.shop import Death, Ports, Shop, cells, changes, open_shop
 
 EFFECTS = frozenset({"log.append", "log.push", "registry.put_manifest"})
@@ -262,6 +262,62 @@ def test_an_entry_that_does_not_fit_on_the_disk_stops_the_pass_and_is_made_up_fo
     stage.heals(scene)
 
 
+def _dies_before(_put: Callable[..., Any], *_: Any) -> frozenset[Tag]:
+    raise Death
+
+
+def _dies_after(put: Callable[..., Any], *arguments: Any) -> frozenset[Tag]:
+    put(*arguments)
+    raise Death
+
+
+def _answer_is_lost(put: Callable[..., Any], *arguments: Any) -> frozenset[Tag]:
+    put(*arguments)
+    raise Unavailable("no answer came")
+
+
+def _is_refused_partway(
+    put: Callable[..., Any], repository: Repository, tags: Sequence[Tag], manifest: Manifest, *rest: Any
+) -> frozenset[Tag]:
+    put(repository, tags[:1], manifest, *rest)
+    raise Denied("403 for the second tag")
+
+
+def _some_are_confirmed(
+    put: Callable[..., Any], repository: Repository, tags: Sequence[Tag], *rest: Any
+) -> frozenset[Tag]:
+    confirmed: frozenset[Tag] = put(repository, tags[:1], *rest)
+    return confirmed
+
+
+@pytest.mark.parametrize(
+    "befalls", [_dies_before, _dies_after, _answer_is_lost, _is_refused_partway, _some_are_confirmed]
+)
+def test_each_tag_of_one_request_is_made_whatever_befalls_it(stage: Stage, befalls: Callable[..., Any]) -> None:
+    shop = stage.shop
+    docs = [shop.opens(f"{befalls.__name__}-{n}", {"README.md": f"{befalls.__name__} {n}\n"}) for n in range(2)]
+    asked: list[int] = []
+
+    def together(put: Callable[..., Any], repository: Repository, tags: Sequence[Tag], *rest: Any) -> frozenset[Tag]:
+        asked.append(len(tags))
+        answer: frozenset[Tag] = befalls(put, repository, tags, *rest)
+        return answer
+
+    try:
+        with shop.reconciler(writing_together(together)) as running:
+            running.one_pass()
+    except Death:
+        assert "dies" in befalls.__name__
+    assert set(asked) == {2}
+    with shop.reconciler() as running:
+        report = running.until_quiet()
+    for number, head in docs:
+        assert {row.state for row in cells(report, number).values()} == {State.RETAGGED}
+        assert {i: shop.tags(head)[i] for i in PREVIEWED} == {i: shop.main(i) for i in PREVIEWED}
+        shop.pulls.close(number)
+    every_intent_has_one_outcome(shop)
+
+
 class FullDisk:
     """A log that cannot take entries of one kind. Of the outcomes, adoptions still fit: the one of a batch does not."""
 
@@ -294,6 +350,21 @@ class Writer:
     def put_tags(self, *_: Any) -> frozenset[Tag]:
         """One tag per request, so that there is a boundary between any two."""
         return frozenset()
+
+
+class TogetherWriter:
+    def __init__(self, writer: Any, around: Callable[..., frozenset[Tag]]) -> None:
+        self._writer = writer
+        self._around = around
+        self.put_manifest = writer.put_manifest
+
+    def put_tags(self, *arguments: Any) -> frozenset[Tag]:
+        return self._around(self._writer.put_tags, *arguments)
+
+
+def writing_together(around: Callable[..., frozenset[Tag]]) -> Callable[[Ports], Ports]:
+    """A registry writer with something around each request for several tags."""
+    return lambda ports: Ports(ports.sources, TogetherWriter(ports.writer, around), ports.log)
 
 
 def writing(around: Callable[..., None]) -> Callable[[Ports], Ports]:

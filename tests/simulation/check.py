@@ -5,8 +5,9 @@ The truth comes from the world and from what each process was told by it; from t
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NoReturn
 
 from reconciler.ports import Purpose
@@ -40,7 +41,11 @@ class Checker:
         """Head → its breached tags: what was recorded, and what was found."""
         self.ended: set[CommitId] = set()
         self.registry_calls: list[tuple[Repository, str]] = []
+        self.landed: dict[str, set[Cell]] = {}
+        """By process: tags of its newest intent that it has made."""
         self.puts = 0
+        self.groups = 0
+        """Requests with several tags that made at least one."""
         self.adopts = 0
 
     # --- a process begins
@@ -51,6 +56,7 @@ class Checker:
         self.epoch = epoch
         self.views[process] = View(epoch)
         self.unwritten[process] = {}
+        self.landed[process] = set()
         self.world.watched[process] = set()
 
     def pass_begins(self, process: str) -> None:
@@ -118,21 +124,33 @@ class Checker:
         if self.views[process].mode is Mode.OBSERVE:
             self._broken(7, "a status was set in mode observe")
 
-    def put(self, process: str, at: Repository, tag: Tag, digest: Digest) -> None:
+    def put(self, process: str, at: Repository, tag: Tag, manifest: Manifest) -> None:
         """A tag write is about to be sent."""
         view, cell = self.views[process], (at, CommitId(tag))
-        if self.unwritten[process].pop(cell, None) != digest:
+        named, digest = self.unwritten[process].pop(cell, None), manifest.digest
+        if named != digest:
             late = f" (epoch {view.epoch}, the log is at {self.epoch})" if view.epoch < self.epoch else ""
             self._broken(8 if late else 7, f"no open intent of {process} names {at.path}:{tag} {digest.short}{late}")
+        # Hashed here and not by the product's code, which is what is on trial.
+        sent = "sha256:" + hashlib.sha256(manifest.raw).hexdigest()
+        if sent != named:
+            self._broken(13, f"{at.path}:{tag[:12]} is to be {named}, the bytes that are sent have {sent[:19]}")
         if at not in view.shown:
             self._broken(2, f"{at.path} was written although nothing there could be read in this pass")
         self.puts += 1
+
+    def not_confirmed(self, process: str, at: Repository, tags: Iterable[Tag], digest: Digest) -> None:
+        """A request for several tags was answered without these: each may be put once more, by itself."""
+        for tag in tags:
+            self.unwritten[process][at, CommitId(tag)] = digest
+            self.world.watched[process].add((at, CommitId(tag)))
 
     def about_to_land(self, process: str, at: Repository, tag: Tag, digest: Digest) -> None:
         there = self.world.registry.now(at, tag)
         if there is not None and there != digest:
             self._broken(1, f"{process} moves {at.path}:{tag} from {there.short} to {digest.short}")
         self.world.watched[process].discard((at, CommitId(tag)))
+        self.landed[process].add((at, CommitId(tag)))
 
     def appended(self, process: str, logged: Logged, blobs: Mapping[str, bytes]) -> None:
         view, entry = self.views[process], logged.entry
@@ -256,6 +274,7 @@ class Checker:
             writes[at, head] = digest
         self.open_intents[logged.id] = writes
         self.unwritten[process] = dict(writes)
+        self.landed[process] = set()
 
     def _outcome(self, process: str, entry: Entry) -> None:
         intent = entry.body["intent"]
@@ -269,6 +288,8 @@ class Checker:
         for cell, row in rows.items():
             digest, result, before = Digest(str(row["digest"])), row["result"], self.recorded.get(cell)
             view = self.views[process]
+            if result == "failed" and cell in self.landed[process]:
+                self._broken(7, f"{cell[0].path}:{cell[1].short} is recorded as refused, and it was written")
             if result == "dropped" and not (cell in view.asked and cell[0] in view.shown):
                 self._broken(2, f"{cell[0].path}:{cell[1].short} is recorded as never written, nothing could be read")
             if result in ("written", "adopted"):

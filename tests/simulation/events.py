@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
 
 from state.git import CommitId
 from state.observed import Mode
@@ -23,6 +22,8 @@ def happen(world: World) -> str:
 def settle(world: World) -> None:
     """The world comes to rest: nothing is hidden or lags any more, and the operators want everything filled."""
     world.mode, world.suspended, world.max_writes_per_hour = Mode.FILL, False, 100_000
+    # Own writes are waited for by wall time, which is all that a restart leaves: a clock set back only delays that.
+    world.time.wall = max(world.time.wall, world.time.latest)
     world.registry.hidden.clear()
     world.registry.stale_until.clear()
     for pr in world.prs.values():
@@ -271,7 +272,7 @@ def _time_passed(world: World) -> str:
 
 def _clock_set(world: World) -> str:
     seconds = world.rng.choice((-4000, -90, -3, 3, 90, 4000))
-    world.time.wall += timedelta(seconds=seconds)
+    world.time.set_clock(seconds)
     return f"{seconds} s"
 
 

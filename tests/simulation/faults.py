@@ -17,6 +17,7 @@ class Fault(StrEnum):
     DENIED = "denied"
     PARTIAL = "half of the listing"
     GARBLED = "bytes of another digest"
+    PARTWAY = "refused when some of it was done"
     CRASH_BEFORE = "crash before"
     CRASH_AFTER = "crash after"
 
@@ -29,6 +30,7 @@ READ: Final = (Fault.LOST, Fault.LOST, Fault.LOST, Fault.LIMITED, Fault.DENIED)
 LISTING: Final = (*READ, Fault.PARTIAL)
 BYTES: Final = (*READ, Fault.GARBLED)
 WRITE: Final = (Fault.LOST, Fault.LATE, Fault.LATE, Fault.LIMITED, Fault.DENIED)
+GROUP: Final = (*WRITE, *[Fault.PARTWAY] * 5)
 LOG: Final = (Fault.LOST,)
 
 
@@ -42,6 +44,8 @@ class Weather:
     write_fault: float
     partial: float
     """How likely a listing of the forge is not complete."""
+    garbled: float
+    """How likely the registry answers with other bytes than those of the digest."""
     crash: float
     takeover: float
     stale: float
@@ -55,6 +59,7 @@ class Weather:
             fault=rng.choice((0.0, 0.01, 0.04, 0.1)),
             write_fault=rng.choice((0.0, 0.1, 0.3)),
             partial=rng.choice((0.0, 0.1, 0.3)),
+            garbled=rng.choice((0.0, 0.05, 0.2)),
             crash=rng.choice((0.0, 0.003, 0.015)),
             takeover=rng.choice((0.0, 0.0, 0.004, 0.02)),
             stale=rng.choice((0.0, 0.2, 0.7)),
@@ -66,6 +71,8 @@ class Weather:
             return rng.choice((Fault.CRASH_BEFORE, Fault.CRASH_AFTER))
         if Fault.PARTIAL in possible and rng.random() < self.partial:
             return Fault.PARTIAL
+        if Fault.GARBLED in possible and rng.random() < self.garbled:
+            return Fault.GARBLED
         if rng.random() < (self.write_fault if Fault.LATE in possible else self.fault):
             return rng.choice(possible)
         return None

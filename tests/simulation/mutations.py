@@ -29,6 +29,7 @@ from state.oci import Digest
 from state.plan import EndHead, PinDecision
 from state.verdict import Outcome, Verdict
 from tests.simulation.ports import POLICY
+from tests.simulation.run import SimulationFailed, simulate
 
 Patch = pytest.MonkeyPatch
 
@@ -315,6 +316,47 @@ def _a_quarantined_head_is_filled(patch: Patch) -> None:
     patch.setattr(heads.Examiner, "examine", examine)
 
 
+def _bytes_are_not_checked_against_their_digest(patch: Patch) -> None:
+    patch.setattr(Digest, "matches", lambda *_: True)
+
+
+def _tags_that_were_not_confirmed_count_as_written(patch: Patch) -> None:
+    real = Applier._put_group
+
+    def put_group(self: Applier, group: Any) -> Any:
+        made, left = real(self, group)
+        return [*made, *(apply._Written(due.write, Result.WRITTEN) for due in left)], []
+
+    patch.setattr(Applier, "_put_group", put_group)
+
+
+def _tags_whose_request_was_not_answered_are_sent_again(patch: Patch) -> None:
+    real = Applier._put_group
+
+    def put_group(self: Applier, group: Any) -> Any:
+        made, left = real(self, group)
+        unsure = {written.write for written in made if written.result is Result.UNCERTAIN}
+        return [w for w in made if w.write not in unsure], [*left, *(due for due in group if due.write in unsure)]
+
+    patch.setattr(Applier, "_put_group", put_group)
+
+
+def _a_refused_request_refuses_all_its_tags(patch: Patch) -> None:
+    real = Applier._put_group
+
+    def put_group(self: Applier, group: Any) -> Any:
+        made, left = real(self, group)
+        refused = not made and all(due.tried for due in left)
+        return ([apply._Written(due.write, Result.FAILED) for due in left], []) if refused else (made, left)
+
+    patch.setattr(Applier, "_put_group", put_group)
+
+
+def _a_tag_that_is_refused_by_itself_was_not_made_before(patch: Patch) -> None:
+    real = Applier._put
+    patch.setattr(Applier, "_put", lambda self, due: real(self, due._replace(tried=False)))
+
+
 def _admitted(patch: Patch, change: Callable[[Snapshot], Snapshot]) -> None:
     real = admission.admit
     for module in (planner, observe):
@@ -348,11 +390,16 @@ _TABLE: tuple[tuple[Callable[[Patch], None], int], ...] = (
     (_a_suspended_repository_is_worked_on, 7),
     (_an_intent_is_closed_twice, 7),
     (_an_unanswered_write_is_called_written, 7),
-    (_an_unknown_tag_closes_its_intent, 7, 100),
+    (_an_unknown_tag_closes_its_intent, 7, 150),
+    (_tags_that_were_not_confirmed_count_as_written, 7),
+    (_tags_whose_request_was_not_answered_are_sent_again, 7, 220),
+    (_a_refused_request_refuses_all_its_tags, 7),
+    (_a_tag_that_is_refused_by_itself_was_not_made_before, 7),
     (_a_refused_intent_is_ignored, 8),
     (_a_fenced_writer_begins_a_new_epoch, 8),
     (_the_snapshot_is_recorded_without_its_tags, 12),
     (_a_revived_head_is_not_told, 12),
+    (_bytes_are_not_checked_against_their_digest, 13),
     (_a_present_tag_is_filled, 0),
     (_outcomes_are_not_written, 0),
     (_open_intents_are_left_open, 0),
@@ -364,3 +411,25 @@ _TABLE: tuple[tuple[Callable[[Patch], None], int], ...] = (
 )
 
 MUTATIONS = tuple(Mutation(f.__name__.strip("_").replace("_", " "), f, *row) for f, *row in _TABLE)
+
+
+class Search(NamedTuple):
+    """How many runs it took to find a mutation (None: it was not found in that many), and what else broke in them."""
+
+    seeds: int | None
+    others: list[str]
+
+
+def search(mutation: Mutation, seeds: int) -> Search:
+    """Run the broken product until the invariant is found broken, at most `seeds` times."""
+    others: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        mutation.break_it(patch)
+        for tried in range(seeds):
+            try:
+                simulate(mutation.first_seed + tried)
+            except SimulationFailed as failure:
+                if failure.invariant == mutation.invariant:
+                    return Search(tried + 1, others)
+                others.append(str(failure))
+    return Search(None, others)

@@ -36,7 +36,7 @@ def differences(world: World, check: Checker, cells: Iterable[Cell]) -> list[str
     for cell in cells:
         if cell.state in (State.RETAGGED, State.BUILT) and cell.image is not None:
             here = (cell.image, cell.head)
-            if world.registry.now(*here) != cell.digest:
+            if world.registry.now(*here) != cell.digest and world.registry.any_tag(cell.image):
                 wrong.append(f"{here}: shown as {cell.digest}, the tag is {world.registry.now(*here)}")
             if check.recorded.get(here, (None,))[0] != cell.digest:
                 wrong.append(f"{here}: shown as {cell.digest}, recorded is {check.recorded.get(here)}")
@@ -84,7 +84,8 @@ def _cell(world: World, check: Checker, pr: Pr, twins: list[Pr], image: str) -> 
     if at in breached:
         found = breached[at][1]
         return ("held", found, "tag-lost" if found is None else "tag-conflict")
-    if recorded is not None and there != recorded[0]:
+    # A repository that is empty now looks like one that may not be read: nobody can tell that its tag is gone.
+    if recorded is not None and there != recorded[0] and world.registry.any_tag(at):
         return ("held", there, "must have been found by the sweep")
     if recorded is not None:
         return (recorded[1], recorded[0], "inputs-unchanged" if recorded[1] == "retagged" else "inputs-changed")

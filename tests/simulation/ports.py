@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from random import Random
+from types import MappingProxyType
 from typing import Protocol, TypeVar
 
 from reconciler.ports import RepositoryIdentity, StatusState
 from state.canonical import Json
 from state.change import ChangeRecord
 from state.entry import Kind, Logged
-from state.errors import ConfigError, Denied, IntegrityError, RateLimited, StaleObservation, Unavailable
+from state.errors import ConfigError, Denied, RateLimited, StaleObservation, Unavailable
 from state.git import CommitId, RefName
 from state.log import GitLog
 from state.observed import Catalogue, Image, Inventory, Listing, PullRequest
@@ -48,8 +49,15 @@ class Port:
         self.check = steps.check
         self.process = process
 
-    def call(self, name: str, subject: str, effect: Callable[[], T], possible: tuple[Fault, ...] = READ) -> T:
-        """One step: the world moves, a fault may strike before or after the effect."""
+    def call(
+        self,
+        name: str,
+        subject: str,
+        effect: Callable[[], T],
+        possible: tuple[Fault, ...] = READ,
+        instead: Mapping[Fault, Callable[[], T]] = MappingProxyType({}),
+    ) -> T:
+        """One step: the world moves, a fault may strike before or after the effect, or something else happens."""
         fault = self.steps.before(self.process, name, subject, possible)
         match fault:
             case Fault.CRASH_BEFORE:
@@ -60,11 +68,9 @@ class Port:
                 raise RateLimited(f"simulated: {name}: too many calls", retry_after_s=self.steps.draw().uniform(1, 90))
             case Fault.DENIED:
                 raise Denied(f"simulated: {name} {subject}: 403")
-            case Fault.GARBLED:
-                raise IntegrityError(f"simulated: {name} {subject}: other bytes")
             case _:
                 pass
-        result = effect()
+        result = instead[fault]() if fault in instead else effect()
         match fault:
             case Fault.CRASH_AFTER:
                 raise Crash(name)

@@ -48,6 +48,7 @@ class Ran:
     trace: tuple[str, ...]
     entries: int
     puts: int
+    groups: int
     adopts: int
     passes: int
     restarts: int
@@ -135,7 +136,8 @@ class Simulation:
             what = f"unexpected {type(error).__name__}: {error}"
             raise SimulationFailed(self.seed, 0, what, self.trace) from error
         check = self.check
-        return Ran(tuple(self.trace), len(check.entries), check.puts, check.adopts, self.passes, self.restarts)
+        counts = (check.puts, check.groups, check.adopts, self.passes, self.restarts)
+        return Ran(tuple(self.trace), len(check.entries), *counts)
 
     def _live(self) -> None:
         for _ in range(6):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from random import Random
 
 from state.git import CommitId, RefName
@@ -47,6 +48,15 @@ class Pr:
         return PullRequest(self.number, head, self.base, self.fork, 7, self.labels)
 
 
+class Several(StrEnum):
+    """What comes of one PUT with several tags."""
+
+    UNKNOWN = "no tag is made, and none confirmed"
+    ALL = "every tag is made and confirmed"
+    SOME = "some tags are made and confirmed"
+    SILENT = "every tag is made, some are confirmed"
+
+
 @dataclass(slots=True)
 class Registry:
     """Tags with all they ever were, manifests by digest, and what readers are not shown."""
@@ -55,6 +65,7 @@ class Registry:
     manifests: dict[tuple[Repository, Digest], Manifest] = field(default_factory=dict)
     hidden: set[Repository] = field(default_factory=set)
     """Everything there answers 404, as for a credential that lost its permission."""
+    several: dict[Repository, Several] = field(default_factory=dict)
     stale_until: dict[tuple[Repository, str], float] = field(default_factory=dict)
     """Until when (monotonic) reads of a tag still answer as before the last write."""
 
@@ -101,10 +112,16 @@ class Time:
 
     wall: datetime = datetime(2026, 1, 1, tzinfo=UTC)
     monotonic: float = 1000.0
+    latest: datetime = datetime(2026, 1, 1, tzinfo=UTC)
+    """The latest wall time that was shown before the clock was set."""
 
     def advance(self, seconds: float) -> None:
         self.wall += timedelta(seconds=seconds)
         self.monotonic += seconds
+
+    def set_clock(self, seconds: float) -> None:
+        self.latest = max(self.latest, self.wall)
+        self.wall += timedelta(seconds=seconds)
 
 
 class World:
@@ -150,6 +167,7 @@ class World:
                     self.registry.put(at, tag, manifest)
             elif fate < 0.9:
                 self.registry.put(at, "cache", self.built(image, "cache"))
+            self.registry.several[at] = rng.choice(tuple(Several))
 
     # --- what is so
 
