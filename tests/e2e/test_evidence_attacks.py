@@ -130,12 +130,14 @@ def test_fifty_digests_are_asked_for_once_and_never_again(registry: EmbeddedRegi
     images = [registry.push_image(NAME, f"t{at}", f"layer {at}".encode()) for at in range(50)]
     for each in images:
         attach(registry, each, good(each))
-    made = verifier(registry.host)
+    clock = ManualClock()
+    made = verifier(registry.host, clock=clock)
     before = len(registry.answered)
     cold = [verify(made, registry.host, each) for each in images]
     assert {v.outcome for v in cold} == {Outcome.ACCEPTED}
     asked = len(registry.answered)
     assert asked > before
+    clock.advance(100 * REFUSED_FOR_S)
     assert [verify(made, registry.host, each) for each in images] == cold
     assert len(registry.answered) == asked
 
@@ -425,7 +427,8 @@ def test_what_only_buildkit_says_is_unsigned(registry: EmbeddedRegistry, image: 
     rows = [descriptor(image, OCI_MANIFEST), {**descriptor(held, OCI_MANIFEST), "annotations": noted}]
     around = json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": rows}).encode()
     assert registry.push(NAME, "index", around).status_code == 201
-    refused(verify(verifier(registry.host), registry.host, around), Refusal.UNSIGNED)
+    text = refused(verify(verifier(registry.host), registry.host, around), Refusal.UNSIGNED)
+    assert text == "expected signed evidence, got only buildkit"
 
 
 @pytest.mark.parametrize(

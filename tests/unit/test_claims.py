@@ -120,6 +120,10 @@ ACCEPTED: Final[dict[str, tuple[Callable[[], Proven], ClaimsPolicy]]] = {
         lambda: by_key(statement(DIGEST, predicate=with_dependencies((OURS, HEAD), (f"git+{FORK}", OTHER_COMMIT)))),
         BUILD,
     ),
+    "a repository that only a dependency names": (
+        lambda: by_key(statement(DIGEST, predicate=with_dependencies((OURS, HEAD), declared=False))),
+        BUILD,
+    ),
     "a cosign signature where that is enough": (
         lambda: by_key(statement(DIGEST, SIGN_V1, {})),
         SIGNATURE_BASELINE,
