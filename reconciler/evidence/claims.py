@@ -183,7 +183,9 @@ def _source_ref(certificate: CertificateClaims | None, source: Source, policy: C
             said.append(Said("certificate source ref", certificate.source_ref))
     if len({s.value for s in said}) > 1:
         shown = ", ".join(f"{s.where} {s.value[:255]}" for s in said)
-        raise Refused(Refusal.WRONG_REF, f"source ref: expected the same from all, got {shown}")
+        foreign = certificate is not None and not certificate.identity.startswith(f"{ours}/")
+        why = "; a workflow of another repository, which has refs of its own, cannot be relied on" if foreign else ""
+        raise Refused(Refusal.WRONG_REF, f"source ref: expected the same from all, got {shown}{why}")
     if policy.purpose is not Purpose.BASELINE:
         return
     allowed = [ref for ref in policy.baseline_refs if not ref.startswith("refs/pull/")]

@@ -411,6 +411,17 @@ def test_a_merge_commit_is_told_as_what_it_is() -> None:
         judge(by_certificate(source_revision=OTHER_COMMIT), BUILD_BY_CERTIFICATE)
 
 
+def test_a_reusable_workflow_of_another_repository_is_told_as_what_it_is() -> None:
+    workflow = "https://github.com/builders/shared/.github/workflows/build.yml"
+    proven = by_certificate(identity=f"{workflow}@refs/tags/v1")
+    with pytest.raises(Refused, match=r"refs/tags/v1.*workflow of another repository") as caught:
+        judge(proven, BY_CERTIFICATE._replace(workflow=workflow))
+    assert caught.value.refusal is Refusal.WRONG_REF
+    with pytest.raises(Refused) as caught:
+        judge(by_certificate(source_ref=PULL), BY_CERTIFICATE)
+    assert "another repository" not in caught.value.text
+
+
 def test_a_pull_request_without_a_head_proves_nothing() -> None:
     with pytest.raises(Refused, match="no head is named"):
         claims.check(by_key(statement(DIGEST)), BUILD, IMAGE, DIGEST, None)
