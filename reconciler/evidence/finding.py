@@ -14,6 +14,7 @@ from reconciler.evidence.found import (
     BUNDLE_MAX_BYTES,
     BUNDLE_MEDIA_TYPE,
     CANDIDATES_MAX,
+    EVIDENCE_MAX_BYTES,
     Evidence,
     Failed,
     Found,
@@ -58,16 +59,28 @@ def find(reader: ArtifactReader, repository: Repository, digest: Digest, *, cosi
     Raises Transient or Denied.
     """
     found: list[Found | Failed] = []
-    for referrer in reader.referrers(repository, digest):
-        if referrer.artifact_type in _BUNDLES | _SBOMS | _UNTOLD:
-            found += _referrer(reader, repository, digest, referrer)
-    if cosign_v2:
-        for suffix, layout in (("sig", Layout.COSIGN_SIGNATURE), ("att", Layout.COSIGN_ATTESTATION)):
-            found += _cosign_v2(reader, repository, Tag(f"sha256-{digest.hex}.{suffix}"), layout)
-    found = found[:CANDIDATES_MAX]
+    size = 0
+    for one in _candidates(reader, repository, digest, cosign_v2=cosign_v2):
+        found.append(one)
+        size += len(one.raw) if isinstance(one, Found) else 0
+        if len(found) >= CANDIDATES_MAX or size >= EVIDENCE_MAX_BYTES:
+            text = f"more than {len(found)} pieces or {size} bytes are attached; the others were not looked at"
+            found.append(Failed(Refusal.OVERSIZED, text))
+            break
     if not found:
         found += buildkit(reader, repository, digest)
     return Evidence(tuple(f for f in found if isinstance(f, Found)), tuple(f for f in found if isinstance(f, Failed)))
+
+
+def _candidates(
+    reader: ArtifactReader, repository: Repository, digest: Digest, *, cosign_v2: bool
+) -> Iterator[Found | Failed]:
+    for referrer in reader.referrers(repository, digest):
+        if referrer.artifact_type in _BUNDLES | _SBOMS | _UNTOLD:
+            yield from _referrer(reader, repository, digest, referrer)
+    if cosign_v2:
+        for suffix, layout in (("sig", Layout.COSIGN_SIGNATURE), ("att", Layout.COSIGN_ATTESTATION)):
+            yield from _cosign_v2(reader, repository, Tag(f"sha256-{digest.hex}.{suffix}"), layout)
 
 
 def buildkit(reader: ArtifactReader, repository: Repository, digest: Digest) -> list[Found | Failed]:

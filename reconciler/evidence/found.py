@@ -16,6 +16,10 @@ CANDIDATES_MAX: Final = 200
 """The most referrers of one digest that are looked at."""
 
 
+EVIDENCE_MAX_BYTES: Final = 64 * 1024 * 1024
+"""The most bytes of evidence about one digest that are held at once."""
+
+
 class Layout(StrEnum):
     """Where and in which form a piece of evidence was found."""
 
