@@ -119,6 +119,8 @@ def test_once_reports_a_converged_pass_as_one_line_of_json(shop: Shop, ameide: A
     assert set(rows) == set(COMPONENTS)
     assert rows["web"] == {
         "component": "web",
+        "detail": "",
+        "release": None,
         "digest": shop.main("web"),
         "drift": False,
         "recorded": None,
