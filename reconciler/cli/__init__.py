@@ -37,6 +37,8 @@ _COMMANDS: Final[dict[str, _Command]] = {
     "reconciler": _Command("Operator", "reconciler", "Run passes: once, plan, run, explain."),
     "head": _Command("Operator", "head", "Let a quarantined head go on with what is there now."),
     "registry": _Command("Operator", "registry", "Serve the embedded OCI registry; probe any other."),
+    "release": _Command("Auditor", "release", "Show and verify the release set of a head."),
+    "evidence": _Command("Auditor", "evidence", "Check what is attached to an image."),
     "log": _Command("Auditor", "log", "Read and verify the log."),
     "changed": _Command("Developer", "changed", "Which images a head changes, and why."),
     "local": _Command("Developer", "local", "Pull requests of a forge made of bare repositories."),

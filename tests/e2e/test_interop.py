@@ -186,7 +186,7 @@ def test_provenance_that_cosign_attested_makes_a_baseline_and_a_build_count(
 
 @pytest.mark.cosign
 @pytest.mark.parametrize("layout", [(), ("--new-bundle-format=false",)], ids=["bundle", "sig-tag"])
-def test_a_signature_of_cosign_counts_at_level_signature_only(
+def test_a_signature_of_cosign_counts_at_level_signature_only(  # noqa: PLR0917
     image: Image, tmp_path: Path, run: Run, client: Connect, cosign_key: Path, layout: tuple[str, ...]
 ) -> None:
     made = client(image.repository.host)

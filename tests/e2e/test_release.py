@@ -281,3 +281,72 @@ def _push_other(shop: Shop, image: Repository, head: CommitId) -> None:
     from reconciler.demo.images import build_and_push
 
     build_and_push(image, Tag(head), "f" * 40)
+
+
+def test_release_show_and_verify_say_exactly_what_no_longer_holds(proving: Proving) -> None:
+    shop = proving.shop
+    proving.attests_mains()
+    _, head = shop.opens("docs", DOCS)
+    config = ("--config", str(shop.config))
+    assert shop.runs("release", "show", head, *config).returncode == 1
+    with shop.reconciler() as running:
+        running.until_quiet()
+    found = proving.release(head)
+    assert found is not None
+    shown = shop.runs("release", "show", head, *config, "--json")
+    assert json.loads(shown.stdout) == {"manifest": found[0], "release_set": json.loads(found[1].to_bytes())}
+    assert "orders, orders-dispatcher" in shop.runs("release", "show", head, *config).stdout
+    good = shop.runs("release", "verify", head, *config)
+    assert (good.returncode, good.stderr) == (0, "")
+    evidence = sum(len(i.evidence) for i in found[1].images)
+    assert f"of {2 + 2 * len(IMAGE_NAMES) + evidence} claims" in good.stdout.replace("\n", " ")
+    web = next(i for i in found[1].images if i.repository.path == "shop/web")
+    _push_other(shop, web.repository, head)
+    assert shop.registry is not None
+    gone = shop.registry.call("DELETE", f"/v2/shop/billing/manifests/{_evidence(found[1], 'billing')}")
+    assert gone.status_code == 202
+    bad = shop.runs("release", "verify", head, *config, "--json")
+    assert bad.returncode == 1
+    against = {c["claim"]: c["against"] for c in json.loads(bad.stdout)["claims"] if not c["holds"]}
+    assert next(iter(against.values())) == "it is gone"
+    assert against[f"{web.repository}:{head} is {web.digest}"].startswith("the tag reads sha256:")
+    assert sorted(claim.partition("/shop/")[2].partition("@")[0].partition(":")[0] for claim in against) == [
+        "billing", "billing", "web",
+    ]  # fmt: skip
+
+
+def test_a_release_set_of_another_key_is_not_ours(proving: Proving) -> None:
+    shop = proving.shop
+    proving.attests_mains()
+    _, head = shop.opens("docs", DOCS)
+    with shop.reconciler() as running:
+        running.until_quiet()
+    other = proving.settings()
+    other["evidence"]["signer"] |= {
+        "key_file": str(proving.stranger.private),
+        "password_file": str(proving.stranger.password),
+    }
+    shop.configure(shop=other)
+    bad = shop.runs("release", "verify", head, "--config", str(shop.config), "--json")
+    broken = [c for c in json.loads(bad.stdout)["claims"] if not c["holds"]]
+    assert [c["claim"] for c in broken] == ["the set is signed by the configured signer"]
+    assert "signed by none of the configured keys" in broken[0]["against"]
+
+
+def test_evidence_verify_tells_one_digest_apart_from_another(proving: Proving) -> None:
+    shop = proving.shop
+    proving.attests_mains("web")
+    config = ("--config", str(shop.config))
+    orders, web = (f"{shop.world.repository(i)}@{shop.main(i)}" for i in ("orders", "web"))
+    good = shop.runs("evidence", "verify", orders, *config, "--json")
+    assert (good.returncode, json.loads(good.stdout)["outcome"]) == (0, "accepted")
+    bad = shop.runs("evidence", "verify", web, *config, "--json")
+    assert (bad.returncode, json.loads(bad.stdout)["refusal"]) == (1, "no-evidence")
+    built = shop.runs("evidence", "verify", orders, *config, "--head", "f" * 40)
+    assert built.returncode == 1
+    assert "refused (wrong-revision) as pull request" in built.stdout
+    assert shop.runs("evidence", "verify", "orders", *config).returncode == 2
+
+
+def _evidence(release: ReleaseSet, image: str) -> Digest:
+    return next(i.evidence[0] for i in release.images if i.repository.path == f"shop/{image}")
