@@ -80,14 +80,12 @@ class SigstoreSigner:
         held = self._current()
         try:
             return self._signed(held, made)
-        except ExpiredCertificate:
+        except ExpiredCertificate:  # a deployment may issue shorter ones than we keep
             held = self._current(instead_of=held)
         try:
             return self._signed(held, made)
         except ExpiredCertificate as error:
-            raise ConfigError(
-                "sigstore: a fresh certificate is expired already: the clocks of this machine and of Fulcio differ"
-            ) from error
+            raise _clocks_differ() from error
 
     def claims(self) -> CertificateClaims:
         """Who we are, as our certificate says it. Raises what `sign` raises."""
@@ -123,8 +121,8 @@ class SigstoreSigner:
 
         try:
             return self._exchange(work, "Fulcio", str(token))
-        except ExpiredCertificate:
-            raise
+        except ExpiredCertificate as error:
+            raise _clocks_differ() from error
         except Refused as error:
             raise ConfigError(f"Fulcio: issued a certificate that cannot be used: {error.text}") from error
 
@@ -176,6 +174,12 @@ class SigstoreSigner:
             raise answer
         # The cause is not chained: its request holds the token.
         raise _told(answer, who, secret) from None
+
+
+def _clocks_differ() -> ConfigError:
+    return ConfigError(
+        "Fulcio: a fresh certificate is expired already: the clocks of this machine and of Fulcio differ"
+    )
 
 
 class _Bounded(HTTPAdapter):

@@ -46,12 +46,12 @@ class _Chain(NamedTuple):
 class Trust:
     """What a trusted root says. `root` is the same, as sigstore's own verifier takes it."""
 
-    def __init__(self, root: TrustedRoot, issuers: Sequence[_Chain], stampers: Sequence[_Chain], logs: int) -> None:
+    def __init__(self, root: TrustedRoot, issuers: Sequence[_Chain], stampers: Sequence[_Chain]) -> None:
         self.root = root
         self._issuers = tuple(issuers)
         self._stampers = tuple(stampers)
-        self.logs = logs
-        """How many transparency logs it names."""
+        self.logs = frozenset(log.log_id.key_id for log in root._inner.tlogs)
+        """The ids of its transparency logs."""
 
     @classmethod
     def parse(cls, raw: bytes, what: str) -> Trust:
@@ -69,7 +69,7 @@ class Trust:
             ) from error
         if not issuers:
             raise ConfigError(f"{what}: names no certificate authority")
-        return cls(root, issuers, stampers, len(model.tlogs))
+        return cls(root, issuers, stampers)
 
     @property
     def stampers(self) -> int:

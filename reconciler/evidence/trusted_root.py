@@ -38,8 +38,6 @@ _CURVES: Final = ("secp256r1", "secp384r1")
 
 _PHRASES: Final = (
     ("expired at time of signing", Refusal.EXPIRED),
-    ("unsupported key", Refusal.UNTRUSTED),
-    ("not found for log", Refusal.UNTRUSTED),
     ("failed to verify SCT", Refusal.UNTRUSTED),
     ("invalid log entry", Refusal.BAD_SIGNATURE),
     ("DSSE: invalid signature", Refusal.BAD_SIGNATURE),
@@ -124,7 +122,13 @@ class RootAuthority:
         try:
             payload_type, payload = verifier.verify_dsse(signed, captured)
         except Exception as error:
+            # Why is told better than sigstore does; whatever this finds, the bundle is refused.
             self._trust.check_issued(signed.signing_certificate, _claimed_time(signed))
+            if (log_id := signed.log_entry._inner.log_id.key_id) not in self._trust.logs:
+                raise Refused(
+                    Refusal.UNTRUSTED,
+                    f"log entry: of the log {log_id.hex()[:64]}, which the trusted root does not name",
+                ) from error
             raise _refused(error) from error
         if captured.certificate is None:
             raise Refused(Refusal.UNTRUSTED, "certificate: was not looked at")

@@ -163,7 +163,7 @@ def test_the_log_entry_of_another_statement_is_refused(private_sigstore: Private
     bundle, other = private_sigstore.signed(STATEMENT), private_sigstore.signed(ANOTHER)
     bundle["verificationMaterial"]["tlogEntries"] = other["verificationMaterial"]["tlogEntries"]
     why, text = refusal(believing(private_sigstore.trusted_root()), bundle)
-    assert why is Refusal.BAD_SIGNATURE or "not valid at" in text or why is Refusal.EXPIRED, text
+    assert why is Refusal.BAD_SIGNATURE, text
 
 
 def test_the_certificate_of_somebody_else_is_refused(private_sigstore: PrivateSigstore) -> None:
@@ -314,7 +314,7 @@ def test_a_root_as_protobuf_writes_it_leaves_empty_lists_out(private_sigstore: P
 def test_a_file_that_is_no_trusted_root_is_a_configuration_error(tmp_path: Path, raw: bytes) -> None:
     file = tmp_path / "root.json"
     file.write_bytes(raw)
-    with pytest.raises(ConfigError, match="root.json: expected one Sigstore trusted root"):
+    with pytest.raises(ConfigError, match=r"root\.json: expected one Sigstore trusted root"):
         RootAuthority.from_file(file, transparency_log=True)
 
 
