@@ -21,6 +21,7 @@ pytest_plugins: list[str] = [
     "tests.fixtures.git_repos",
     "tests.fixtures.git_http",
     "tests.fixtures.shop",
+    "tests.fixtures.sigstore",
 ]
 
 

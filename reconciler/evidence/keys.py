@@ -110,14 +110,14 @@ class KeyAuthority:
         """The key that made the signature: those that a hint names are tried first, then all others."""
         hinted = [key for key in self._keys if key.hints & hints]
         for key in (*hinted, *(k for k in self._keys if k not in hinted)):
-            if _verifies(key.public, signature, signed):
+            if verifies(key.public, signature, signed):
                 return key.fingerprint
         if hinted:
             raise Refused(Refusal.BAD_SIGNATURE, f"says it is signed by {hinted[0].fingerprint}, but is not")
         raise Refused(Refusal.UNTRUSTED, f"signed by none of the configured keys: {', '.join(self.fingerprints)}")
 
 
-def _verifies(key: PublicKey, signature: bytes, signed: bytes) -> bool:
+def verifies(key: PublicKey, signature: bytes, signed: bytes) -> bool:
     """Whether `signature` is good, with the schemes that cosign uses for each kind of key."""
     match key:
         case ec.EllipticCurvePublicKey():
