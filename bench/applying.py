@@ -93,7 +93,7 @@ def applying(folder: Path, registry: OrasRegistry, manifest: Manifest, repositor
         (folder / "events.jsonl").open("w") as events,
     ):
         verifier = NoneVerifier(baseline=Level.NONE, pull_request=Level.NONE)
-        targets = Targets(forge, registry, registry, verifier, executor, PrometheusMetrics())
+        targets = Targets(forge, registry, registry, verifier, executor, PrometheusMetrics(), SystemClock())
         applier = Applier(targets, Recorder.opened(log), to_stream(events, SystemClock(), human=False))
 
         def carry_out(heads: Sequence[CommitId], *, pinning: bool) -> float:

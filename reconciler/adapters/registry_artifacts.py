@@ -58,6 +58,8 @@ class Artifacts:
         self._client = client
         self._clock = clock
         self._no_api_until: float | None = None
+        self._has_api = False
+        self._asking = threading.Lock()
         self._guard = threading.Lock()
         self._locks: dict[tuple[Repository, Digest], threading.Lock] = {}
 
@@ -141,9 +143,15 @@ class Artifacts:
 
     def _listed(self, repository: Repository, subject: Digest) -> list[Referrer] | None:
         """What the API lists; None where the host has no such API."""
-        until = self._no_api_until
-        if until is not None and self._clock.monotonic_s() < until:
-            return None
+        if self._has_api:
+            return self._asked(repository, subject)
+        with self._asking:  # until the host is known, one question is enough for all threads
+            until = self._no_api_until
+            if until is not None and self._clock.monotonic_s() < until:
+                return None
+            return self._asked(repository, subject)
+
+    def _asked(self, repository: Repository, subject: Digest) -> list[Referrer] | None:
         where = f"{repository}@{subject.short} referrers"
         path = f"{repository.path}/referrers/{subject}"
         url: str | None = self._client.url(path)
@@ -163,10 +171,11 @@ class Artifacts:
                 if page:
                     raise Unavailable(f"{where}: page {page + 1} is no image index; nothing was used")
                 self._no_api_until = self._clock.monotonic_s() + API_UNKNOWN_AFTER_S
+                self._has_api = False
                 return None
             found += index.entries()
             url = next_page(response, self._client.url(""), path, where)
-        self._no_api_until = None
+        self._has_api = True
         return found
 
     def _fallback(self, repository: Repository, subject: Digest) -> ReferrersIndex | None:
