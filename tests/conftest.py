@@ -49,6 +49,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="NAME,NAME",
         help=f"suites that must not be skipped: {', '.join(_PROGRAMS)}",
     )
+    parser.addoption(
+        "--public-data",
+        type=Path,
+        metavar="DIR",
+        help="a folder with bundles of public projects (tests/contract/evidence/test_public_data.py)",
+    )
     parser.addoption("--bless", action="store_true", help="rewrite the golden files; review the difference")
 
 

@@ -323,3 +323,15 @@ def test_claims_of_pull_requests_are_told_as_they_are(private_sigstore: PrivateS
     proven = believing(private_sigstore.trusted_root()).prove(found(bundle))
     assert proven.certificate is not None
     assert proven.certificate.source_ref == "refs/pull/7/merge"
+
+
+def test_nothing_is_written_and_nobody_is_asked(
+    private_sigstore: PrivateSigstore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = private_sigstore.signed(STATEMENT)
+    asked = len(private_sigstore.stub.requests)
+    for name in ("HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
+    believing(private_sigstore.trusted_root()).prove(found(bundle))
+    assert list(tmp_path.iterdir()) == []
+    assert len(private_sigstore.stub.requests) == asked
