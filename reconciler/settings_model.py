@@ -297,9 +297,6 @@ class EvidenceSettings(Section):
     release_sets: str = Field(max_length=255)
     """Image repository in which the release set of each complete head is published, such as
     ghcr.io/org/shop-release-sets; its host is one of `registries`."""
-    sbom: Literal["attached", "buildkit"] = "buildkit"
-    """Where an SBOM comes from: `attached` leaves it to CI; `buildkit` also signs and attaches the one that BuildKit
-    put into the index, where none is attached."""
 
     @field_validator("release_sets")
     @classmethod
