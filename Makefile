@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # Suites that must not be skipped, e.g. REQUIRE=distribution (CI sets it).
 REQUIRE ?=
+# A folder with bundles of public projects, to verify them offline; without it those tests are skipped.
+PUBLIC_DATA ?=
 WORKERS ?= 2
 
 .PHONY: demo test check bench soak format lock clean help
@@ -18,7 +20,8 @@ demo: $(STAMP) ## Run the main job on this machine, on real parts
 	@$(BIN)/ameide demo $(DEMO)
 
 test: $(STAMP) ## All tests that need no Go (about three minutes on two cores)
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -q --require-suites "$(REQUIRE)"
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -q --require-suites "$(REQUIRE)" \
+		$(if $(PUBLIC_DATA),--public-data "$(PUBLIC_DATA)")
 
 check: $(STAMP) ## Lint, format, types and import contracts
 	@$(BIN)/ruff check .

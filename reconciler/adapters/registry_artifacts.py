@@ -1,7 +1,8 @@
 """Blobs and attached artifacts of one registry host (ports ArtifactReader and ArtifactWriter).
 
 No registry honours If-Match, so the index at `sha256-<hex>` can lose updates of other processes: within this one a lock
-per subject keeps them apart, and each write is read back and merged again until the entry is there.
+per subject keeps them apart, and each write is read back and merged again until the entry is there. Registries show an
+old index for seconds after a write (facts F 21), so what was written a while ago is merged again with each write.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ import itertools
 import threading
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
+from urllib.parse import urlsplit
 
 import requests
 
 from reconciler.adapters.registry_answers import announced_digest, next_page
+from reconciler.adapters.registry_errors import said
 from reconciler.adapters.registry_http import Call, Origin, joined
 from reconciler.adapters.registry_limits import Limits
 from reconciler.adapters.registry_referrers import ReferrersIndex, fallback_tag
@@ -31,6 +34,7 @@ from state.oci import OCI_INDEX, Descriptor, Digest, Manifest, Repository, Tag
 
 API_UNKNOWN_AFTER_S: Final = 600
 """A host without the referrers API may learn it: its "no" is asked for again after so many seconds."""
+_OWN_KEPT_S: Final = 600
 _ROUNDS: Final = 8
 _PAGES_MAX: Final = 100
 _INDEX_MAX_BYTES: Final = 8 * 1024 * 1024
@@ -58,10 +62,11 @@ class Artifacts:
         self._client = client
         self._clock = clock
         self._no_api_until: float | None = None
-        self._has_api = False
+        self._seen_api = False
         self._asking = threading.Lock()
         self._guard = threading.Lock()
         self._locks: dict[tuple[Repository, Digest], threading.Lock] = {}
+        self._own: dict[tuple[Repository, Digest], tuple[float, dict[Digest, Referrer]]] = {}
 
     # --- reading
 
@@ -143,7 +148,7 @@ class Artifacts:
 
     def _listed(self, repository: Repository, subject: Digest) -> list[Referrer] | None:
         """What the API lists; None where the host has no such API."""
-        if self._has_api:
+        if self._seen_api:
             return self._asked(repository, subject)
         with self._asking:  # until the host is known, one question is enough for all threads
             until = self._no_api_until
@@ -170,12 +175,13 @@ class Artifacts:
             if index is None:
                 if page:
                     raise Unavailable(f"{where}: page {page + 1} is no image index; nothing was used")
-                self._no_api_until = self._clock.monotonic_s() + API_UNKNOWN_AFTER_S
-                self._has_api = False
+                # One odd answer of a host that has the API, or an unknown repository, says nothing about the host.
+                if not self._seen_api and not said(response).startswith("NAME_UNKNOWN"):
+                    self._no_api_until = self._clock.monotonic_s() + API_UNKNOWN_AFTER_S
                 return None
             found += index.entries()
             url = next_page(response, self._client.url(""), path, where)
-        self._has_api = True
+        self._no_api_until, self._seen_api = None, True
         return found
 
     def _fallback(self, repository: Repository, subject: Digest) -> ReferrersIndex | None:
@@ -194,17 +200,32 @@ class Artifacts:
         tag = fallback_tag(subject)
         before: Digest | None = None
         wrote = False
+        ours = {**self._recent(repository, subject), referrer.descriptor.digest: referrer}
         for _ in range(_ROUNDS):
             held = self._client.manifest(repository, tag)
             index = self._mergeable(repository, subject, held)
-            if index.has(referrer.descriptor.digest):
+            missing = [one for digest, one in ours.items() if not index.has(digest)]
+            if not missing:
                 return
             now = held.digest if held is not None else None
             if wrote and now == before:
                 return  # our own 201 counts; the read only shows the old index still (facts F 21)
             before, wrote = now, True
-            self._client.put_manifest(repository, tag, index.with_entry(referrer), confirm)
+            self._client.put_manifest(repository, tag, index.with_entries(missing), confirm)
+            self._remember(repository, subject, ours)
         raise Unavailable(f"{repository}:{tag}: other writers replaced the index {_ROUNDS} times; try again")
+
+    def _recent(self, repository: Repository, subject: Digest) -> dict[Digest, Referrer]:
+        """What this client wrote into the index lately, oldest first."""
+        with self._guard:
+            until, entries = self._own.get((repository, subject), (0.0, {}))
+            return entries if self._clock.monotonic_s() < until else {}
+
+    def _remember(self, repository: Repository, subject: Digest, entries: dict[Digest, Referrer]) -> None:
+        now = self._clock.monotonic_s()
+        with self._guard:
+            self._own = {key: kept for key, kept in self._own.items() if now < kept[0]}
+            self._own[repository, subject] = now + _OWN_KEPT_S, entries
 
     def _mergeable(self, repository: Repository, subject: Digest, held: Manifest | None) -> ReferrersIndex:
         if held is None:
@@ -230,10 +251,14 @@ class Artifacts:
         target = joined(started.url, location, where)
         ours = Origin.of(self._client.url(""))
         theirs = Origin.of(target)
+        parts = urlsplit(target)
+        if not parts.path.strip("/"):
+            raise Unavailable(f"{where}: an upload at an address without a path, which is not a registry's answer")
         if theirs == ours:
             return target
         if theirs.host == ours.host and theirs.scheme == "http":
-            return f"{self._client.url('').removesuffix('/v2/')}/{target.split('/', 3)[3]}"
+            query = f"?{parts.query}" if parts.query else ""
+            return f"{self._client.url('').removesuffix('/v2/')}{parts.path}{query}"
         raise Terminal(f"{where}: the upload is to go to another host; nothing was sent there")
 
     def _lock(self, repository: Repository, subject: Digest) -> threading.Lock:

@@ -6,6 +6,7 @@ Source: distribution-spec v1.1.1, "Listing Referrers" and "Referrers Tag Schema"
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
 from reconciler.ports import Referrer
@@ -49,18 +50,22 @@ class ReferrersIndex(NamedTuple):
     def has(self, digest: Digest) -> bool:
         return any(entry.descriptor.digest == digest for entry in self.entries())
 
-    def with_entry(self, referrer: Referrer) -> Manifest:
-        """This index and one more entry, everything else as it was."""
-        row: dict[str, Any] = {
-            "mediaType": referrer.descriptor.media_type,
-            "digest": referrer.descriptor.digest,
-            "size": referrer.descriptor.size,
-            "artifactType": referrer.artifact_type,
-        }
-        if referrer.annotations:
-            row["annotations"] = dict(referrer.annotations)
-        body = {**self.body, "manifests": [*self.body["manifests"], row]}
+    def with_entries(self, referrers: Iterable[Referrer]) -> Manifest:
+        """This index and more entries, everything else as it was."""
+        body = {**self.body, "manifests": [*self.body["manifests"], *map(_row, referrers)]}
         return Manifest.of(OCI_INDEX, json.dumps(body, separators=(",", ":")).encode())
+
+
+def _row(referrer: Referrer) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "mediaType": referrer.descriptor.media_type,
+        "digest": referrer.descriptor.digest,
+        "size": referrer.descriptor.size,
+        "artifactType": referrer.artifact_type,
+    }
+    if referrer.annotations:
+        row["annotations"] = dict(referrer.annotations)
+    return row
 
 
 def _entry(row: object) -> Referrer | None:

@@ -1,7 +1,7 @@
 """Registry → what is attached to a digest, in every layout that is in use (facts: cosign v2 and v3, GitHub, BuildKit).
 
-What cannot be read as such is `Failed`, with the refusal that it comes to; nothing here decides what counts. Only
-Transient and Denied are raised: then it is not known what there is.
+What cannot be read as such is `Failed`, with the refusal that it comes to; nothing here decides what counts. Where it
+is not known what there is, Transient, Denied or ConfigError is raised.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from reconciler.evidence.found import (
     Refused,
 )
 from reconciler.ports import ArtifactReader, Referrer
-from state.errors import Denied, IntegrityError, InvalidValue, Terminal
+from state.errors import ConfigError, Denied, IntegrityError, InvalidValue, Terminal, Unsupported
 from state.oci import (
     DOCKER_MANIFEST_LIST,
     OCI_INDEX,
@@ -56,7 +56,7 @@ _CHILDREN_MAX: Final = 100
 def find(reader: ArtifactReader, repository: Repository, digest: Digest, *, cosign_v2: bool) -> Evidence:
     """All evidence about `digest`. Unsigned material inside an index is looked for only where nothing signed is there.
 
-    Raises Transient or Denied.
+    Raises Transient, Denied or ConfigError, and Terminal or IntegrityError where the list itself cannot be used.
     """
     found: list[Found | Failed] = []
     size = 0
@@ -96,7 +96,7 @@ def buildkit(reader: ArtifactReader, repository: Repository, digest: Digest) -> 
             statements = [layer for layer in _layers(held) if layer.get("mediaType") == _IN_TOTO]
             found += [_blob(reader, repository, held.digest, layer, Layout.BUILDKIT) for layer in statements]
         return found[:CANDIDATES_MAX]
-    except Denied:
+    except (Denied, ConfigError):  # a wrong set-up is nobody's bad evidence
         raise
     except (Refused, IntegrityError, Terminal) as error:
         return [_failed(error, None)]
@@ -105,7 +105,7 @@ def buildkit(reader: ArtifactReader, repository: Repository, digest: Digest) -> 
 def check_index(reader: ArtifactReader, repository: Repository, digest: Digest) -> None:
     """Pass if every manifest that an index lists is there as it is listed, or if this is no index.
 
-    Raises Refused (INCOMPLETE_INDEX), Transient or Denied.
+    Raises Refused (INCOMPLETE_INDEX), Transient, Denied or ConfigError.
     """
     index = reader.manifest(repository, digest)
     if index is None:
@@ -122,7 +122,7 @@ def check_index(reader: ArtifactReader, repository: Repository, digest: Digest) 
         try:
             child = reader.manifest(repository, listed.digest)
         except (IntegrityError, Terminal) as error:
-            if isinstance(error, Denied):
+            if isinstance(error, Denied | ConfigError):
                 raise
             raise Refused(Refusal.INCOMPLETE_INDEX, f"{listed.digest.short} cannot be read: {error}") from error
         if child is None:
@@ -184,7 +184,7 @@ def _referrer(
                 Refusal.MALFORMED, f"{at.short}: its layer is no bundle: {str(layers[0].get('mediaType'))[:80]}"
             )
         yield _blob(reader, repository, at, layers[0], layout)
-    except Denied:
+    except (Denied, ConfigError):  # a wrong set-up is nobody's bad evidence
         raise
     except (Refused, IntegrityError, Terminal) as error:
         yield _failed(error, at)
@@ -197,7 +197,7 @@ def _cosign_v2(reader: ArtifactReader, repository: Repository, tag: Tag, layout:
             return
         for layer in _layers(held)[:CANDIDATES_MAX]:
             yield _blob(reader, repository, held.digest, layer, layout)
-    except Denied:
+    except (Denied, ConfigError):  # a wrong set-up is nobody's bad evidence
         raise
     except (Refused, IntegrityError, Terminal) as error:
         yield _failed(error, None)
@@ -217,7 +217,7 @@ def _blob(
         if raw is None:
             raise Refused(Refusal.MALFORMED, f"{manifest.short}: its blob {descriptor.digest.short} is not there")
         return Found(layout, manifest, descriptor.media_type, raw, _annotations(layer))
-    except Denied:
+    except (Denied, ConfigError):  # a wrong set-up is nobody's bad evidence
         raise
     except (Refused, IntegrityError, Terminal) as error:
         return _failed(error, manifest)
@@ -226,7 +226,7 @@ def _blob(
 def _failed(error: Refused | IntegrityError | Terminal, manifest: Digest | None) -> Failed:
     if isinstance(error, Refused):
         return Failed(error.refusal, error.text, manifest)
-    oversized = isinstance(error, Terminal) and not isinstance(error, InvalidValue)
+    oversized = isinstance(error, Terminal) and not isinstance(error, InvalidValue | Unsupported)
     return Failed(Refusal.OVERSIZED if oversized else Refusal.MALFORMED, str(error), manifest)
 
 

@@ -12,7 +12,7 @@ from reconciler.evidence.found import Evidence, Found, Layout, Refused
 from reconciler.evidence.verdicts import Question, Verdicts
 from reconciler.ports import ArtifactReader, Clock, Purpose
 from state import canonical
-from state.errors import ConfigError, Denied, IntegrityError, InvalidValue, Terminal
+from state.errors import ConfigError, Denied, IntegrityError, InvalidValue, Terminal, Unsupported
 from state.git import CommitId
 from state.oci import Digest, Repository
 from state.verdict import Level, Outcome, Refusal, Verdict
@@ -144,7 +144,7 @@ def _refused(error: Terminal | IntegrityError) -> Refused:
     """What the registry gave cannot be used, which is the evidence's fault; a wrong set-up is not."""
     if isinstance(error, Denied | ConfigError):
         raise error
-    oversized = isinstance(error, Terminal) and not isinstance(error, InvalidValue)
+    oversized = isinstance(error, Terminal) and not isinstance(error, InvalidValue | Unsupported)
     return Refused(Refusal.OVERSIZED if oversized else Refusal.MALFORMED, str(error))
 
 
