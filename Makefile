@@ -21,7 +21,7 @@ demo: $(STAMP) ## Run the main job on this machine, on real parts
 
 test: $(STAMP) ## All tests that need no Go (about three minutes on two cores)
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -q --require-suites "$(REQUIRE)" \
-		$(if $(PUBLIC_DATA),--public-data "$(PUBLIC_DATA)")
+		$(if $(PUBLIC_DATA),--public-data="$(PUBLIC_DATA)")
 
 check: $(STAMP) ## Lint, format, types and import contracts
 	@$(BIN)/ruff check .

@@ -16,8 +16,10 @@ from reconciler.adapters.gitops_pygit2 import GitOpsRepository
 from reconciler.adapters.local_repository import LocalRepository, blob, target
 from reconciler.adapters.signer_ssh import SshSigner
 from reconciler.catalogue import parse_catalogue
+from reconciler.evidence.assembling import authority_of, signer_of
 from reconciler.findings import Finding, Status, attempt, secret
 from reconciler.settings import RepositorySettings, Settings
+from reconciler.settings_model import EvidenceSettings
 from reconciler.wiring import CALL_TIMEOUT_FACTOR
 from state import log_read, log_verify
 from state.errors import ConfigError, Denied, ReconcilerError, Terminal, Transient
@@ -50,6 +52,29 @@ def diagnose(settings: RepositorySettings, whole: Settings, catalogues: list[Cat
         remedy = "name the key file that signed the log so far; a new key must be announced by the old one"
         yield attempt(f"{name}: log key in force", lambda: _key_in_force(settings), remedy)
     yield from _log_remote(settings, whole)
+    yield from _evidence(settings)
+
+
+def _evidence(settings: RepositorySettings) -> Iterator[Finding]:
+    """The keys and roots that evidence is judged by, and the key that we sign with."""
+    if settings.verification.authority is not None:
+        kind = settings.verification.authority.kind
+
+        def found() -> str:
+            return f"{kind}, {authority_of(settings.verification).digest()}"
+
+        yield attempt(f"{settings.name}: verification", found, "mend the files that verification.authority names")
+    if settings.evidence is not None:
+        kept = settings.evidence
+        yield attempt(
+            f"{settings.name}: evidence signer", lambda: _usable(kept), "mend the files that evidence.signer names"
+        )
+
+
+def _usable(evidence: EvidenceSettings) -> str:
+    signer, _ = signer_of(evidence)
+    # To ask a deployment for the name would make a certificate.
+    return f"key {signer.name()}" if evidence.signer.kind == "key" else "sigstore"
 
 
 def _forge(path: Path) -> str:

@@ -19,7 +19,18 @@ from reconciler.admission import Head, admit
 from reconciler.heads import Examiner
 from reconciler.judgement import Held
 from reconciler.planner import releasable
-from reconciler.ports import Clock, Executor, ForgeReader, Git, GitOps, Purpose, Random, RegistryReader, Verifier
+from reconciler.ports import (
+    Clock,
+    Executor,
+    ForgeReader,
+    Git,
+    GitOps,
+    Purpose,
+    Random,
+    RegistryReader,
+    Releases,
+    Verifier,
+)
 from state import canonical
 from state.canonical import Json
 from state.change import ChangeRecord
@@ -94,6 +105,8 @@ class Sources:
     executor: Executor
     clock: Clock
     random: Random
+    releases: Releases | None = None
+    """Where release sets are published, if they are."""
     tick: Tick = no_tick
     """Told how far long work is, from any thread: for a person's progress bar, and as the loop's sign of life."""
     stopping: Callable[[], bool] = bool
@@ -126,6 +139,8 @@ class Observer:
         self._history = history
         self._read_entry = read_entry
         self._polls: dict[Cell, _Poll] = {}
+        self._without_release: set[CommitId] = set()
+        """Heads that were looked up among the release sets, and had none: their tags are read one by one."""
         self._swept: dict[Cell, float] = {}
         """When each recorded tag is to be read again."""
 
@@ -300,11 +315,41 @@ class Observer:
                     again.append((-math.inf if hinted else poll.due_s, cell))
                 if poll is not None:
                     tags[cell] = poll.state  # Until it is read again, if its turn comes in this pass.
-        due = _fair(fresh, [cell for _, cell in sorted(again)], rules.tag_reads_per_pass)
+        budget = rules.tag_reads_per_pass
+        released, asked = self._released(look, fresh, budget)
+        fresh = [cell for cell in fresh if cell not in released and cell[1] in self._without_release]
+        due = _fair(fresh, [cell for _, cell in sorted(again)], max(0, budget - asked))
         found = self._each("reading tags", lambda cell: self._tag(look, cell, wanted.get(cell)), due)
         for cell, state in zip(due, found, strict=True):
             tags[cell] = self._polled(cell, _settled(look, state), wanted.get(cell), rules, now)
+        cells = [cell for cell in released if cell in wanted]
+        known = self._each("verifying", lambda cell: self._verified(cell, released[cell], wanted[cell]), cells)
+        for cell, verified in zip(cells, known, strict=True):
+            tags[cell] = _settled(look, verified)
         look.snapshot = replace(look.snapshot, tags=tags)
+
+    def _released(self, look: Look, fresh: list[Cell], budget: int) -> tuple[dict[Cell, Digest], int]:
+        """What release sets say of tags that were never read: a read for a head instead of one for each image.
+
+        Also how many reads that took. A head that has none, or whose tags were read before, is not asked for again.
+        """
+        source = self._sources.releases
+        heads = list(dict.fromkeys(head for _, head in fresh if head not in self._without_release))
+        if source is None:
+            self._without_release.update(heads)
+            return {}, 0
+        asked = heads[: max(1, budget // 2)]
+        results = self._each("reading release sets", source.digests, asked)
+        found: dict[Cell, Digest] = {}
+        for head, result in zip(asked, results, strict=True):
+            digests = _settled(look, result)
+            if isinstance(digests, Unknown):
+                continue  # asked again in the next pass
+            self._without_release.add(head)
+            for cell in fresh:
+                if cell[1] == head and digests is not None and cell[0] in digests:
+                    found[cell] = digests[cell[0]]
+        return found, len(asked)
 
     def _sweep(self, look: Look, heads: Sequence[Head], rules: Rules) -> None:
         """Read recorded tags again, those first that have waited longest; only what reads otherwise is shown."""
@@ -332,16 +377,15 @@ class Observer:
     def _tag(self, look: Look, cell: Cell, want: RetagFrom | AwaitBuild | None) -> TagState:
         repository, head = cell
         state = look.reads.tag(repository, Tag(head))
-        if not isinstance(state, Present):
+        if not isinstance(state, Present) or want is None:
             return state
-        verifier = self._sources.verifier
-        match want:
-            case RetagFrom():
-                return Present(state.digest, verifier.verify(Purpose.BASELINE, repository, state.digest, None))
-            case AwaitBuild():
-                return Present(state.digest, verifier.verify(Purpose.PULL_REQUEST, repository, state.digest, head))
-            case _:
-                return state
+        return self._verified((repository, head), state.digest, want)
+
+    def _verified(self, cell: Cell, digest: Digest, want: RetagFrom | AwaitBuild) -> Present:
+        repository, head = cell
+        built = isinstance(want, AwaitBuild)
+        purpose = Purpose.PULL_REQUEST if built else Purpose.BASELINE
+        return Present(digest, self._sources.verifier.verify(purpose, repository, digest, head if built else None))
 
     def _polled(
         self, cell: Cell, state: TagState, want: RetagFrom | AwaitBuild | None, rules: Rules, now: float
@@ -424,6 +468,7 @@ class Observer:
         alive = {pr.head for pr in listing.pull_requests}
         if listing.complete:
             self._polls = {cell: poll for cell, poll in self._polls.items() if cell[1] in alive}
+            self._without_release &= alive
             tips = (tip for tip in look.snapshot.bases.values() if isinstance(tip, CommitId))
             self._sources.git.retain(frozenset((*alive, *tips)))
 

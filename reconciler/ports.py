@@ -322,6 +322,16 @@ class Verifier(Protocol):
         """Accepted, refused with a reason, or unchecked (level `none`). A check that cannot run is Transient."""
 
 
+class Releases(Protocol):
+    """Release sets that were published before, for a start without a log."""
+
+    def digests(self, head: CommitId) -> Mapping[Repository, Digest] | None:
+        """Image repository → digest of the head's release set, if we signed it; None if there is none of ours.
+
+        Raises Transient or Denied.
+        """
+
+
 class EvidenceSigner(Protocol):
     """Signs statements of ours (SBOMs, verification summaries, release sets)."""
 

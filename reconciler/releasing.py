@@ -15,6 +15,7 @@ from reconciler.absence import PassReads
 from reconciler.events import Emitter, Event
 from reconciler.evidence.attaching import ArtifactStore, Attacher, Statement
 from reconciler.evidence.finding import EMPTY_BLOB
+from reconciler.evidence.release_check import published, signed
 from reconciler.heads import Work, components_of
 from reconciler.ports import Executor, Purpose, RegistryReader, RegistryWriter, Verifier
 from reconciler.record import Recorder
@@ -35,7 +36,7 @@ from state.history import Attachment, Publication, Result
 from state.observed import How, Present, Snapshot
 from state.oci import Digest, Repository, Tag
 from state.plan import Release
-from state.release_set import PREDICATE_TYPE, RELEASE_SET_MAX_BYTES, ReleasedImage, ReleaseSet, layer_of
+from state.release_set import PREDICATE_TYPE, ReleasedImage, ReleaseSet
 from state.verdict import Outcome, Verdict
 
 _STOP = (Fenced, LedgerMoved, LogRollback)
@@ -197,11 +198,14 @@ class Releaser:
     def _publish(self, due: Sequence[_Due], seen: Snapshot, failed: dict[CommitId, str]) -> None:
         history = self._recorder.history
         sets: list[tuple[_Due, ReleaseSet, Publication]] = []
-        for one in due:
+        placed = self._targets.executor.map(lambda one: self._place(self._set(one, seen)), due)
+        for one, release in zip(due, placed, strict=True):
             head = one.planned.action.head
-            release = self._set(one, seen)
-            publication = Publication(self._targets.repository, head, release.manifest().digest, history.void.get(head))
-            sets.append((one, release, publication))
+            if isinstance(release, Exception):
+                self._drop(one.planned.action, release, failed)
+                continue
+            digest = release.manifest().digest
+            sets.append((one, release, Publication(self._targets.repository, head, digest, history.void.get(head))))
         if not sets:
             return
         rows: list[Json] = [p.to_json() for *_, p in sets]
@@ -248,13 +252,9 @@ class Releaser:
         )
 
     def _publish_one(self, release: ReleaseSet, publication: Publication) -> Digest:
-        """Blob, signature, then the tag; the digest that the tag has in the end.
-
-        What an earlier try of ours left there is adopted if it says the same of the images.
-        """
+        """Blob, signature, then the tag; the digest that the tag has in the end."""
         store, confirm = self._targets.store, self._recorder.confirm
         repository, tag = publication.repository, Tag(publication.head)
-        release = self._earlier(release, publication) or release
         manifest = release.manifest()
         store.put_blob(repository, release.to_bytes(), confirm)
         store.put_blob(repository, EMPTY_BLOB, confirm)
@@ -266,31 +266,37 @@ class Releaser:
         if found == manifest.digest:
             return manifest.digest
         if found is not None and found != publication.replaces:
-            raise IntegrityError(
-                f"{repository}:{publication.head}: another release set is there: expected no tag, found {found};"
-                " find out who wrote it; push a new commit to start afresh"
-            )
+            raise _another(repository, publication.head, found)
         store.put_manifest(repository, tag, manifest, confirm)
         return manifest.digest
 
-    def _earlier(self, release: ReleaseSet, publication: Publication) -> ReleaseSet | None:
-        """What a try of ours, whose outcome the log does not know, has tagged already, if it names the same images.
+    def _place(self, release: ReleaseSet) -> ReleaseSet:
+        """The set that is to be at the tag: this one, or one of ours that is there and names the same images.
 
-        Its evidence may differ: more of it can have been attached since.
+        A process ended before it could log such a one, or the log was lost; evidence, times and log entries in it may
+        differ. Raises IntegrityError if anything else is there, before anything is intended.
         """
-        store, repository = self._targets.store, publication.repository
-        found = store.manifest(repository, Tag(publication.head))
-        intended = self._recorder.history.intended_releases.get(publication.head, set())
-        if found is None or found.digest == publication.replaces or found.digest not in intended:
-            return None
-        raw = store.blob(repository, layer_of(found), RELEASE_SET_MAX_BYTES)
-        earlier = ReleaseSet.parse(raw) if raw is not None else None
-        return earlier if earlier is not None and earlier.same_images(release) else None
+        store, repository, head = self._targets.store, self._targets.repository, release.head
+        there = published(store, repository, head)
+        if there is None or there.manifest.digest == self._recorder.history.void.get(head):
+            return release
+        if signed(store, repository, there, self._targets.attacher.own).holds and there.release.same_images(release):
+            return there.release
+        if there.manifest.digest == release.manifest().digest:
+            return release
+        raise _another(repository, head, there.manifest.digest)
 
     def _drop(self, action: Release, why: object, failed: dict[CommitId, str]) -> None:
         text = _told(why) if isinstance(why, Exception) else str(why)
         failed[action.head] = text
         self._emit(Event.ACTION_DROPPED, head=action.head, detail=f"not released: {text}")
+
+
+def _another(repository: Repository, head: CommitId, found: Digest) -> IntegrityError:
+    return IntegrityError(
+        f"{repository}:{head}: another release set is there: expected no tag, found {found}; find out who wrote it;"
+        " push a new commit to start afresh"
+    )
 
 
 def _told(error: Exception) -> str:

@@ -24,7 +24,7 @@ from reconciler.adapters.registry_router import Registries
 from reconciler.adapters.signer_ssh import SshSigner
 from reconciler.adapters.status_local import LocalStatusReporter
 from reconciler.events import Emitter
-from reconciler.evidence.assembling import release_targets_of, verifier_of
+from reconciler.evidence.assembling import release_targets_of, releases_of, verifier_of
 from reconciler.observe import Look, Observer, Rules, Sources, Tick
 from reconciler.passes import Reporting, Repository
 from reconciler.settings import Loaded, RepositorySettings, Settings, to_policy
@@ -160,6 +160,7 @@ def readers(common: Shared, repository: RepositorySettings, tick: Tick | None = 
         gitops=gitops,
         registry=common.registries,
         verifier=verifier,
+        releases=releases_of(repository, common.registries),
         executor=common.executor,
         clock=common.clock,
         random=common.random,

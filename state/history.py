@@ -180,8 +180,6 @@ class History:
         self.released: dict[CommitId, Digest] = {}
         self.void: dict[CommitId, Digest] = {}
         """Heads whose release set an acceptance made void, with its digest."""
-        self.intended_releases: dict[CommitId, set[Digest]] = {}
-        """Release sets that were begun and may be in place, whatever became of the process."""
         self.recorded_at: dict[Cell, str] = {}
         """When the tag was first recorded with the digest that it has (UTC, as in the entry)."""
         self.written_at: dict[Cell, str] = {}
@@ -217,7 +215,6 @@ class History:
                 if evidence != Evidence():
                     self.open_evidence[entry_id] = evidence
                 for publication in evidence.publications:
-                    self.intended_releases.setdefault(publication.head, set()).add(publication.digest)
                     self._trace(publication.head, Kind.INTENT, entry_id)
             case Kind.OUTCOME:
                 intent = body.text_or_none("intent")
@@ -412,8 +409,8 @@ class History:
         self.decisions.pop(head, None)
         self.traces.pop(head, None)
         self.quarantined.pop(head, None)
-        for kept in (self.released, self.void, self.intended_releases):
-            kept.pop(head, None)
+        self.released.pop(head, None)
+        self.void.pop(head, None)
         for repository in self._repositories.pop(head, ()):
             del self.recorded[repository, head]
             self.recorded_at.pop((repository, head), None)

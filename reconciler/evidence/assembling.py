@@ -12,10 +12,11 @@ from reconciler.evidence.authority import Authority
 from reconciler.evidence.claims import ClaimsPolicy
 from reconciler.evidence.keys import KeyAuthority
 from reconciler.evidence.own import OwnCertificates
+from reconciler.evidence.release_check import Reader, ReleaseSets
 from reconciler.evidence.summary import summary
 from reconciler.evidence.verdicts import REFUSED_FOR_S, Verdicts
 from reconciler.evidence.verifying import EvidenceVerifier
-from reconciler.ports import ArtifactReader, Clock, EvidenceSigner, Executor, Purpose, Verifier
+from reconciler.ports import ArtifactReader, Clock, EvidenceSigner, Executor, Purpose, Releases, Verifier
 from reconciler.releasing import ReleaseStore, ReleaseTargets
 from reconciler.settings_model import (
     EvidenceSettings,
@@ -82,6 +83,13 @@ def release_targets_of(
         verifier,
         executor,
     )
+
+
+def releases_of(settings: RepositorySettings, reader: Reader) -> Releases | None:
+    """Where our release sets are found again, or None where none are configured."""
+    if settings.evidence is None:
+        return None
+    return ReleaseSets(reader, Repository(settings.evidence.release_sets), signer_of(settings.evidence)[1])
 
 
 def signer_of(settings: EvidenceSettings) -> tuple[EvidenceSigner, Authority]:

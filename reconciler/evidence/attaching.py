@@ -42,7 +42,7 @@ class Attacher:
     def __init__(self, store: ArtifactStore, signer: EvidenceSigner, own: Authority) -> None:
         self._store = store
         self._signer = signer
-        self._own = own
+        self.own = own
 
     def look(self, repository: Repository, subject: Digest) -> Evidence:
         """What is attached to `subject` now."""
@@ -53,7 +53,7 @@ class Attacher:
         for found in evidence.found:
             if found.layout is Layout.BUNDLE:
                 try:
-                    proven = self._own.prove(found)
+                    proven = self.own.prove(found)
                 except Refused:
                     continue  # somebody else's
                 if hmac.compare_digest(proven.payload, statement.raw):

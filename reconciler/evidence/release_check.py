@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple, Protocol
 
 from reconciler.evidence.authority import Authority
@@ -72,14 +72,15 @@ def check(reader: Reader, repository: Repository, found: Published, own: Authori
     against = "" if made.digest == manifest.digest else f"expected {made.digest}, found {manifest.digest}"
     claims = [
         Claim("the manifest is the one of this set", against),
-        _signed(reader, repository, found, own),
+        signed(reader, repository, found, own),
     ]
     for image in release.images:
         claims += _image(reader, image, release.head, verifier)
     return claims
 
 
-def _signed(reader: Reader, repository: Repository, found: Published, own: Authority) -> Claim:
+def signed(reader: Reader, repository: Repository, found: Published, own: Authority) -> Claim:
+    """Whether the statement about the set is attached to it, signed by `own`. Raises Transient or Denied."""
     claim = "the set is signed by the configured signer"
     statement = found.release.statement(repository, found.manifest.digest)
     evidence = find(reader, repository, found.manifest.digest, cosign_v2=False)
@@ -107,6 +108,25 @@ def _image(reader: Reader, image: ReleasedImage, head: CommitId, verifier: Verif
     accepted = verdict.outcome is Outcome.ACCEPTED
     why = "" if accepted else f"{verdict.refusal.value if verdict.refusal else verdict.outcome.value}: {verdict.reason}"
     yield Claim(f"{image.repository}@{image.digest} counts as {purpose.value.replace('_', ' ')} now", why)
+
+
+class ReleaseSets:
+    """Implements `ports.Releases` over a registry: what we published before, whatever became of the log."""
+
+    def __init__(self, reader: Reader, repository: Repository, own: Authority) -> None:
+        self._reader = reader
+        self._repository = repository
+        self._own = own
+
+    def digests(self, head: CommitId) -> Mapping[Repository, Digest] | None:
+        """See Releases."""
+        try:
+            found = published(self._reader, self._repository, head)
+        except IntegrityError:
+            return None  # not ours: the tags are read one by one
+        if found is None or not signed(self._reader, self._repository, found, self._own).holds:
+            return None
+        return found.release.digests()
 
 
 def subject(text: str) -> tuple[Repository, Digest]:

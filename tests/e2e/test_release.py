@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -281,6 +282,64 @@ def _push_other(shop: Shop, image: Repository, head: CommitId) -> None:
     from reconciler.demo.images import build_and_push
 
     build_and_push(image, Tag(head), "f" * 40)
+
+
+def without_its_log(shop: Shop) -> None:
+    shutil.rmtree(shop.log)
+    shutil.rmtree(shop.root / "state")
+
+
+def tags_read(asked: list[tuple[str, str, int]], head: CommitId) -> set[str]:
+    return {path for _, path, _ in asked if path.endswith(f"/manifests/{head}") and "release-sets" not in path}
+
+
+def test_a_start_without_a_log_reads_one_release_set_for_each_head_and_no_tag(proving: Proving) -> None:
+    shop = proving.shop
+    proving.attests_mains()
+    number, head = shop.opens("orders", changes("orders"))
+    shop.world.ci_builds("orders", head)
+    proving.attests("orders", head, head, ref=BRANCH)
+    with shop.reconciler() as running:
+        running.until_quiet()
+    before = proving.release(head)
+    assert before is not None
+    without_its_log(shop)
+    with shop.reconciler() as running:
+        with shop.requests_made() as asked:
+            running.one_pass()
+        report = running.until_quiet()
+    assert tags_read(asked, head) == set()
+    assert {method for method, _, _ in asked} <= {"GET", "HEAD"}
+    assert {c.state.value for c in cells(report, number).values()} == {"built", "retagged"}
+    assert {c.release for c in cells(report, number).values()} == {before[0]}
+    assert proving.release(head) == before
+    shop.verified()
+
+
+def test_a_release_set_that_somebody_else_signed_is_not_believed_at_the_start(proving: Proving) -> None:
+    shop = proving.shop
+    proving.attests_mains()
+    number, head = shop.opens("docs", DOCS)
+    with shop.reconciler() as running:
+        running.until_quiet()
+    without_its_log(shop)
+    other = proving.settings()
+    other["evidence"]["signer"] |= {
+        "key_file": str(proving.stranger.private),
+        "password_file": str(proving.stranger.password),
+    }
+    shop.configure(shop=other)
+    with shop.reconciler() as running:
+        with shop.requests_made() as asked:
+            running.one_pass()
+        for _ in range(5):
+            running.clock.skew_s += 400
+            report = running.one_pass()
+    assert len(tags_read(asked, head)) == len(IMAGE_NAMES)
+    assert not [e for e in shop.entries(Kind.INTENT) if e.entry.body.get("publications")]
+    assert {c.state.value for c in cells(report, number).values()} == {"retagged"}
+    assert {c.release for c in cells(report, number).values()} == {None}
+    assert any("another release set is there" in e["detail"] for e in running.events("action_dropped"))
 
 
 def test_release_show_and_verify_say_exactly_what_no_longer_holds(proving: Proving) -> None:
