@@ -18,7 +18,7 @@ from reconciler.adapters.signer_ssh import SshSigner, generate_key_file
 from reconciler.adapters.verifier_none import NoneVerifier
 from reconciler.apply import Applier, Targets
 from reconciler.events import to_stream
-from reconciler.observe import Look
+from reconciler.looking import Look
 from reconciler.ports import RepositoryIdentity
 from reconciler.record import Recorder
 from state.change import ChangeRecord, ImageChange, Why

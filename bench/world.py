@@ -23,7 +23,7 @@ from reconciler.adapters.metrics_prometheus import PrometheusMetrics
 from reconciler.adapters.signer_ssh import generate_key_file
 from reconciler.demo.images import build_and_push
 from reconciler.events import to_stream
-from reconciler.observe import Rules
+from reconciler.looking import Rules
 from reconciler.passes import PassReport, Repository
 from reconciler.registry.server import Address, RegistryServer
 from reconciler.settings import load

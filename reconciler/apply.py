@@ -16,7 +16,7 @@ from reconciler.absence import PassReads
 from reconciler.admission import Head
 from reconciler.events import Emitter, Event
 from reconciler.heads import Examiner
-from reconciler.observe import Look, Tick, no_tick
+from reconciler.looking import Look, Tick, no_tick
 from reconciler.ports import (
     TAGS_PER_PUT,
     Clock,

@@ -16,8 +16,8 @@ from reconciler.adapters.clock import SystemClock
 from reconciler.adapters.metrics_prometheus import PrometheusMetrics
 from reconciler.adapters.wakeups import Wakeups, Watched
 from reconciler.events import Emitter, Event
+from reconciler.looking import Tick
 from reconciler.loop import Condition, Loop
-from reconciler.observe import Tick
 from reconciler.passes import PassReport
 from reconciler.settings import Loaded, load
 from reconciler.web.host import Host

@@ -15,7 +15,7 @@ from typing import Final
 
 from reconciler.backoff import Backoff
 from reconciler.events import Emitter, Event
-from reconciler.observe import Rules
+from reconciler.looking import Rules
 from reconciler.passes import PassReport, Repository
 from reconciler.ports import Clock, Metrics, Random
 from state.errors import (

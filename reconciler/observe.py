@@ -6,129 +6,38 @@ records is output, not memory. A waited-for tag is asked for at growing interval
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
-from itertools import count
-from typing import TypeAlias, TypeVar
 
 from reconciler.absence import MAIN, PassReads
 from reconciler.admission import Head, admit
 from reconciler.heads import Examiner
-from reconciler.judgement import Held
-from reconciler.planner import releasable
-from reconciler.ports import (
-    Clock,
-    Executor,
-    ForgeReader,
-    Git,
-    GitOps,
-    Purpose,
-    Random,
-    RegistryReader,
-    Releases,
-    Verifier,
-)
+from reconciler.looking import Look, Rules, Sources, each, known, refuse_to_go_on, settled
+from reconciler.ports import Git, Purpose
+from reconciler.tag_reads import TagReads
 from state import canonical
 from state.canonical import Json
 from state.change import ChangeRecord
-from state.decision import AwaitBuild, RetagFrom
 from state.entry import Entry
-from state.errors import ReconcilerError, Terminal, Unavailable
+from state.errors import Terminal
 from state.git import CommitId, RefName
 from state.history import Cell, History, stamp
-from state.hold import Reason
 from state.observed import (
     Absent,
     Baseline,
     BaselinePolicy,
     BaselineState,
     Catalogue,
-    How,
     Inventory,
     Listing,
-    Mode,
     Policy,
-    Present,
     Snapshot,
-    TagState,
     Unknown,
 )
-from state.oci import Digest, Manifest, Repository, Tag
-from state.verdict import Outcome, Verdict
-
-T = TypeVar("T")
-R = TypeVar("R")
-Tick: TypeAlias = Callable[[str, int, int], None]
-"""(what, done, of how many)."""
-
-
-def no_tick(what: str, done: int, total: int) -> None:
-    """Tell nobody."""
-    del what, done, total
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """The settings of one repository that an observation depends on."""
-
-    mode: Mode
-    suspended: bool
-    policy: Policy
-    max_writes_per_hour: int
-    settle_s: float = 60
-    poll_interval_s: float = 30
-    """The first wait between two reads of a tag that CI is to make; it doubles up to `poll_max_s`."""
-    poll_max_s: float = 300
-    tag_reads_per_pass: int = 5000
-    sweep_interval_s: float = 3600
-    """Each recorded tag is read again after about so long, to see whether somebody moved or removed it."""
-    sweep_reads_per_pass: int = 500
-    sweep_all: bool = False
-    """Read every recorded tag in this pass."""
-    writes_per_pass: int = 1000
-    faithful_limit: int = 50
-    """How many first-parent commits a faithful baseline is looked for."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sources:
-    """The readers that an observation asks."""
-
-    forge: ForgeReader
-    git: Git
-    gitops: GitOps
-    registry: RegistryReader
-    verifier: Verifier
-    executor: Executor
-    clock: Clock
-    random: Random
-    releases: Releases | None = None
-    """Where release sets are published, if they are."""
-    tick: Tick = no_tick
-    """Told how far long work is, from any thread: for a person's progress bar, and as the loop's sign of life."""
-    stopping: Callable[[], bool] = bool
-    """Asked before each read: a process that is to stop begins no further one."""
-
-
-@dataclass(slots=True)
-class _Poll:
-    state: TagState
-    due_s: float
-    wait_s: float
-
-
-@dataclass(slots=True)
-class Look:
-    """A snapshot with what the same pass goes on to use: its reads, and the baseline bytes by digest."""
-
-    snapshot: Snapshot
-    reads: PassReads
-    manifests: dict[tuple[Repository, Digest], Manifest] = field(default_factory=dict)
-    problems: list[ReconcilerError] = field(default_factory=list)
-    """What could not be read, or was not what it claimed to be; the snapshot says `Unknown` there."""
+from state.oci import Manifest, Repository, Tag
+from state.verdict import Outcome
 
 
 class Observer:
@@ -138,11 +47,7 @@ class Observer:
         self._sources = sources
         self._history = history
         self._read_entry = read_entry
-        self._polls: dict[Cell, _Poll] = {}
-        self._without_release: set[CommitId] = set()
-        """Heads that were looked up among the release sets, and had none: their tags are read one by one."""
-        self._swept: dict[Cell, float] = {}
-        """When each recorded tag is to be read again."""
+        self._tags = TagReads(sources, history)
 
     def look(self, rules: Rules, backing_off: frozenset[CommitId], hints: frozenset[int] = frozenset()) -> Look:
         """One look. `hints` are pull requests that something happened to: their tags are read now.
@@ -175,11 +80,11 @@ class Observer:
             self._read_trusted(look, heads)
             self._read_changes(look, heads)
             self._read_baselines(look, heads, rules)
-            self._read_tags(look, heads, rules, hints)
-            self._sweep(look, heads, rules)
-            self._read_proofs(look, heads)
+            self._tags.read(look, heads, rules, hints)
+            self._tags.sweep(look, heads, rules)
+            self._tags.prove(look, heads)
             look.problems += look.reads.problems.values()
-        self._refuse_to_go_on()
+        refuse_to_go_on(self._sources)
         self._forget(look)
         return look
 
@@ -197,11 +102,11 @@ class Observer:
         bases: dict[RefName, CommitId | Unknown] = {}
         catalogues: dict[CommitId, Catalogue | Unknown] = {}
         for base in sorted({pr.base for head in heads for pr in head.pull_requests}):
-            tip = _known(look, partial(_tip, source.git, base))
+            tip = known(look, partial(_tip, source.git, base))
             bases[base] = tip
             if isinstance(tip, CommitId) and tip not in catalogues:
-                catalogues[tip] = _known(look, partial(source.git.catalogue, tip))
-        inventory: Inventory | Unknown = _known(look, source.gitops.inventory)
+                catalogues[tip] = known(look, partial(source.git.catalogue, tip))
+        inventory: Inventory | Unknown = known(look, source.gitops.inventory)
         look.snapshot = replace(look.snapshot, bases=bases, catalogues=catalogues, inventory=inventory)
 
     def _read_changes(self, look: Look, heads: Sequence[Head]) -> None:
@@ -210,10 +115,10 @@ class Observer:
         for n, head in enumerate(heads):
             needed = examiner.changes_needed(head)
             if needed:
-                self._refuse_to_go_on()
+                refuse_to_go_on(self._sources)
                 self._sources.tick("comparing heads", n, len(heads))
             for tip, _ in needed:
-                changes[tip, head.commit] = _known(look, partial(self._compare, look.snapshot, head, tip))
+                changes[tip, head.commit] = known(look, partial(self._compare, look.snapshot, head, tip))
         look.snapshot = replace(look.snapshot, changes=changes)
 
     def _compare(self, seen: Snapshot, head: Head, tip: CommitId) -> ChangeRecord:
@@ -230,16 +135,18 @@ class Observer:
         examiner = Examiner(look.snapshot)
         needed = {head: examiner.baselines_needed(head) for head in heads}
         repositories = sorted({r for wanted in needed.values() for r in wanted})
-        found = self._each("reading baselines", lambda r: self._baseline(look, r, MAIN), repositories)
+        found = each(self._sources, "reading baselines", lambda r: self._baseline(look, r, MAIN), repositories)
         main: dict[Repository, BaselineState] = {
-            r: _settled(look, state) for r, state in zip(repositories, found, strict=True)
+            r: settled(look, state) for r, state in zip(repositories, found, strict=True)
         }
         look.snapshot = replace(look.snapshot, main=main)
         if rules.policy.baseline is BaselinePolicy.FAITHFUL:
             cells = [(r, head) for head, wanted in needed.items() for r in wanted]
-            states = self._each("finding builds", lambda cell: self._faithful(look, cell[0], cell[1], rules), cells)
+            states = each(
+                self._sources, "finding builds", lambda cell: self._faithful(look, cell[0], cell[1], rules), cells
+            )
             faithful: dict[Cell, BaselineState] = {
-                (r, h.commit): _settled(look, s) for (r, h), s in zip(cells, states, strict=True)
+                (r, h.commit): settled(look, s) for (r, h), s in zip(cells, states, strict=True)
             }
             look.snapshot = replace(look.snapshot, faithful=faithful)
 
@@ -285,169 +192,6 @@ class Observer:
                 refused = state if isinstance(refused, Absent) else refused
         return refused
 
-    # --- tags
-
-    def _read_tags(self, look: Look, heads: Sequence[Head], rules: Rules, hints: frozenset[int]) -> None:
-        now = self._sources.clock.monotonic_s()
-        examiner = Examiner(look.snapshot)
-        tags: dict[Cell, TagState] = {}
-        fresh: list[Cell] = []
-        again: list[tuple[float, Cell]] = []
-        wanted: dict[Cell, RetagFrom | AwaitBuild] = {}
-        for head in heads:
-            work = examiner.examine(head)
-            hinted = not hints.isdisjoint(head.numbers)
-            for repository, judgement in work.judgements.items():
-                if not isinstance(judgement, Held) or judgement.reason not in (
-                    Reason.NOT_YET_READ,
-                    Reason.TAG_SETTLING,
-                ):
-                    continue
-                cell = (repository, head.commit)
-                if work.decision is not None:
-                    want = work.decision.images.get(repository)
-                    if isinstance(want, RetagFrom | AwaitBuild):
-                        wanted[cell] = want
-                poll = self._polls.get(cell)
-                if poll is None:
-                    fresh.append(cell)
-                elif hinted or now >= poll.due_s:
-                    again.append((-math.inf if hinted else poll.due_s, cell))
-                if poll is not None:
-                    tags[cell] = poll.state  # Until it is read again, if its turn comes in this pass.
-        budget = rules.tag_reads_per_pass
-        released, asked = self._released(look, fresh, budget)
-        fresh = [cell for cell in fresh if cell not in released and cell[1] in self._without_release]
-        due = _fair(fresh, [cell for _, cell in sorted(again)], max(0, budget - asked))
-        found = self._each("reading tags", lambda cell: self._tag(look, cell, wanted.get(cell)), due)
-        for cell, state in zip(due, found, strict=True):
-            tags[cell] = self._polled(cell, _settled(look, state), wanted.get(cell), rules, now)
-        cells = [cell for cell in released if cell in wanted]
-        known = self._each("verifying", lambda cell: self._verified(cell, released[cell], wanted[cell]), cells)
-        for cell, verified in zip(cells, known, strict=True):
-            tags[cell] = _settled(look, verified)
-        look.snapshot = replace(look.snapshot, tags=tags)
-
-    def _released(self, look: Look, fresh: list[Cell], budget: int) -> tuple[dict[Cell, Digest], int]:
-        """What release sets say of tags that were never read: a read for a head instead of one for each image.
-
-        Also how many reads that took. A head that has none, or whose tags were read before, is not asked for again.
-        """
-        source = self._sources.releases
-        heads = list(dict.fromkeys(head for _, head in fresh if head not in self._without_release))
-        if source is None:
-            self._without_release.update(heads)
-            return {}, 0
-        asked = heads[: max(1, budget // 2)]
-        results = self._each("reading release sets", source.digests, asked)
-        found: dict[Cell, Digest] = {}
-        for head, result in zip(asked, results, strict=True):
-            digests = _settled(look, result)
-            if isinstance(digests, Unknown):
-                continue  # asked again in the next pass
-            self._without_release.add(head)
-            for cell in fresh:
-                if cell[1] == head and digests is not None and cell[0] in digests:
-                    found[cell] = digests[cell[0]]
-        return found, len(asked)
-
-    def _sweep(self, look: Look, heads: Sequence[Head], rules: Rules) -> None:
-        """Read recorded tags again, those first that have waited longest; only what reads otherwise is shown."""
-        now, history = self._sources.clock.monotonic_s(), self._history
-        alive = {head.commit for head in heads}
-        settled = {c: r for c, r in history.recorded.items() if c[1] in alive and r.settled}
-        uniform = self._sources.random.uniform
-        for cell in settled.keys() - self._swept.keys():
-            # Spread around one interval from now: a start finds all tags at once, and a new one was just read.
-            self._swept[cell] = now + rules.sweep_interval_s * uniform(0.5, 1.5)
-        self._swept = {cell: due for cell, due in self._swept.items() if cell in settled}
-        waiting = sorted((due, cell) for cell, due in self._swept.items() if due <= now or rules.sweep_all)
-        cells = [cell for _, cell in (waiting if rules.sweep_all else waiting[: rules.sweep_reads_per_pass])]
-        wanted = {c: AwaitBuild() for c in cells if settled[c].how is How.BUILT}
-        found = self._each("sweeping", lambda cell: self._tag(look, cell, wanted.get(cell)), cells)
-        drifted: dict[Cell, TagState] = {}
-        for cell, result in zip(cells, found, strict=True):
-            self._swept[cell] = now + rules.sweep_interval_s * uniform(0.9, 1.1)
-            state = _settled(look, result)
-            if isinstance(state, Absent) or (isinstance(state, Present) and state.digest != settled[cell].digest):
-                drifted[cell] = state
-        if drifted:
-            look.snapshot = replace(look.snapshot, swept=drifted)
-
-    def _tag(self, look: Look, cell: Cell, want: RetagFrom | AwaitBuild | None) -> TagState:
-        repository, head = cell
-        state = look.reads.tag(repository, Tag(head))
-        if not isinstance(state, Present) or want is None:
-            return state
-        return self._verified((repository, head), state.digest, want)
-
-    def _verified(self, cell: Cell, digest: Digest, want: RetagFrom | AwaitBuild) -> Present:
-        repository, head = cell
-        built = isinstance(want, AwaitBuild)
-        purpose = Purpose.PULL_REQUEST if built else Purpose.BASELINE
-        return Present(digest, self._sources.verifier.verify(purpose, repository, digest, head if built else None))
-
-    def _polled(
-        self, cell: Cell, state: TagState, want: RetagFrom | AwaitBuild | None, rules: Rules, now: float
-    ) -> TagState:
-        """Remember a waited-for tag, so that it is not asked for again before its time."""
-        if isinstance(state, Present) or (isinstance(state, Absent) and isinstance(want, RetagFrom)):
-            self._polls.pop(cell, None)
-            return state
-        before = self._polls.get(cell)
-        wait_s = rules.poll_interval_s
-        if isinstance(state, Absent) and before is not None:
-            wait_s = min(before.wait_s * 2, rules.poll_max_s)
-        jitter = self._sources.random.uniform(0.9, 1.1)
-        self._polls[cell] = _Poll(state, now + wait_s * jitter, wait_s)
-        return state
-
-    # --- what is to be released
-
-    def _read_proofs(self, look: Look, heads: Sequence[Head]) -> None:
-        """Ask the verifier once more about every tag of a head that is complete and has no release set yet."""
-        seen = look.snapshot
-        if seen.policy.release_sets is None:
-            return
-        examiner = Examiner(seen)
-        cells = [
-            (repository, head.commit)
-            for head in heads
-            if head.commit not in seen.released and releasable(seen, work := examiner.examine(head))
-            for repository in work.judgements
-        ]
-        found = self._each("verifying", lambda cell: self._proof(cell, seen.recorded[cell].how), cells)
-        proofs = {cell: _settled(look, result) for cell, result in zip(cells, found, strict=True)}
-        look.snapshot = replace(seen, proofs=proofs)
-
-    def _proof(self, cell: Cell, how: How) -> Verdict:
-        repository, head = cell
-        digest = self._history.recorded[cell].digest
-        if how is How.BUILT:
-            return self._sources.verifier.verify(Purpose.PULL_REQUEST, repository, digest, head)
-        return self._sources.verifier.verify(Purpose.BASELINE, repository, digest, None)
-
-    # --- side by side
-
-    def _each(self, what: str, read: Callable[[T], R], items: Sequence[T]) -> list[R | Exception]:
-        """Each item's result or error. Every read that ends is a sign of life; none begins once we are to stop."""
-        done = count(1)
-
-        def one(item: T) -> R:
-            self._refuse_to_go_on()
-            try:
-                return read(item)
-            finally:
-                self._sources.tick(what, next(done), len(items))
-
-        results = self._sources.executor.map(one, items)
-        self._refuse_to_go_on()
-        return results
-
-    def _refuse_to_go_on(self) -> None:
-        if self._sources.stopping():
-            raise Unavailable("the process is stopping; nothing was decided from what was read so far")
-
     # --- what we remember
 
     def _revive(self, listing: Listing) -> None:
@@ -467,20 +211,9 @@ class Observer:
         listing = look.snapshot.listing
         alive = {pr.head for pr in listing.pull_requests}
         if listing.complete:
-            self._polls = {cell: poll for cell, poll in self._polls.items() if cell[1] in alive}
-            self._without_release &= alive
+            self._tags.forget(alive)
             tips = (tip for tip in look.snapshot.bases.values() if isinstance(tip, CommitId))
             self._sources.git.retain(frozenset((*alive, *tips)))
-
-
-def _fair(fresh: list[Cell], again: list[Cell], budget: int) -> list[Cell]:
-    """The reads of one pass: new tags newest head first, waited-for ones by how long they are due.
-
-    Neither kind starves the other: where both want more, each has half.
-    """
-    for_fresh = max(budget - len(again), (budget + 1) // 2)
-    taken = fresh[:for_fresh]
-    return taken + again[: budget - len(taken)]
 
 
 def _tip(git: Git, base: RefName) -> CommitId:
@@ -488,25 +221,3 @@ def _tip(git: Git, base: RefName) -> CommitId:
     if tip is None:
         raise Terminal(f"the base branch {base.short} does not exist in the code repository")
     return tip
-
-
-def _known(look: Look, read: Callable[[], T]) -> T | Unknown:
-    """The value, or Unknown where it cannot be read."""
-    try:
-        return read()
-    except ReconcilerError as error:
-        return _unknown(look, error)
-
-
-def _settled(look: Look, result: T | Exception) -> T | Unknown:
-    """The same for a result of the executor. What is not an error of ours is a bug, and stops the pass."""
-    if isinstance(result, ReconcilerError):
-        return _unknown(look, result)
-    if isinstance(result, Exception):
-        raise result
-    return result
-
-
-def _unknown(look: Look, error: ReconcilerError) -> Unknown:
-    look.problems.append(error)
-    return Unknown(f"{type(error).__name__}: {error}")

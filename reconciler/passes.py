@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from reconciler.apply import Applied, Applier, Targets
 from reconciler.backoff import Backoff
 from reconciler.events import Emitter, Event
+from reconciler.looking import Look, Rules, Sources
 from reconciler.matrix import Cell, State, heads_of, matrix, summary
-from reconciler.observe import Look, Observer, Rules, Sources
+from reconciler.observe import Observer
 from reconciler.planner import plan
 from reconciler.ports import Acceptances, LogStore, Metrics, RegistryWriter, StatusReporter, StatusState
 from reconciler.record import Recorder

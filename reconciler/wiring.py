@@ -25,7 +25,8 @@ from reconciler.adapters.signer_ssh import SshSigner
 from reconciler.adapters.status_local import LocalStatusReporter
 from reconciler.events import Emitter
 from reconciler.evidence.assembling import release_targets_of, releases_of, verifier_of
-from reconciler.observe import Look, Observer, Rules, Sources, Tick
+from reconciler.looking import Look, Rules, Sources, Tick
+from reconciler.observe import Observer
 from reconciler.passes import Reporting, Repository
 from reconciler.settings import Loaded, RepositorySettings, Settings, to_policy
 from state.entry import Entry

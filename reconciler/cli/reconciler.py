@@ -14,7 +14,7 @@ import click
 from reconciler.cli import EXIT_BAD_INPUT, EXIT_CLEAN, EXIT_FINDINGS, complain
 
 if TYPE_CHECKING:
-    from reconciler.observe import Tick
+    from reconciler.looking import Tick
     from reconciler.passes import PassReport
 
 _CONFIG = click.option(

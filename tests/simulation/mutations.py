@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from reconciler import admission, apply, heads, observe, passes, planner
+from reconciler import admission, apply, heads, observe, passes, planner, tag_reads
 from reconciler.absence import MAIN, PassReads
 from reconciler.apply import Applier
 from reconciler.judgement import Fill, Held, Take
@@ -293,7 +293,7 @@ def _recorded_tags_are_asked_for_again(patch: Patch) -> None:
 
 
 def _the_sweep_sees_nothing(patch: Patch) -> None:
-    patch.setattr(observe.Observer, "_sweep", lambda *_: None)
+    patch.setattr(tag_reads.TagReads, "sweep", lambda *_: None)
 
 
 def _a_quarantine_is_forgotten_when_planning(patch: Patch) -> None:

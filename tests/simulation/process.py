@@ -12,8 +12,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from reconciler.events import Emitter
+from reconciler.looking import Rules, Sources
 from reconciler.loop import Loop
-from reconciler.observe import Rules, Sources
 from reconciler.passes import PassReport, Reporting, Repository
 from state import sshsig
 from state.errors import Fenced, LogRollback

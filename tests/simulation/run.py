@@ -13,8 +13,8 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
+from reconciler.looking import Rules
 from reconciler.matrix import Cell
-from reconciler.observe import Rules
 from reconciler.passes import PassReport
 from state import log_verify
 from state.log import GitLog
