@@ -42,6 +42,7 @@ WORKERS: Final = 16
 COLD: Final = Row(
     "evidence.cold", f"{BASELINES} baselines: found, verified, index checked", unit="s", target=Target("<=", 1.5)
 )
+ALONE: Final = Row("evidence.alone", "the same, where the peer reads no index", unit="s")
 WARM: Final = Row("evidence.warm", "the same digests again", unit="s", target=Target("<=", 0.01))
 ATTACH: Final = Row("evidence.attach", f"a statement to {BASELINES} digests", unit="s", target=Target("<=", 1.5))
 
@@ -61,7 +62,7 @@ class Image:
 
 def run(bench: Bench) -> list[Row]:
     if lacking := missing(PROGRAM):
-        return [row._replace(note=lacking) for row in (COLD, WARM, ATTACH)]
+        return [row._replace(note=lacking) for row in (COLD, ALONE, WARM, ATTACH)]
     with ExitStack() as stack:
         host = stack.enter_context(distribution(bench.folder("distribution")))
         pool = stack.enter_context(ThreadPoolExecutor(WORKERS))
@@ -101,19 +102,27 @@ def _verify(bench: Bench, host: str, images: Sequence[Image], root: bytes, pool:
             warm.append(seconds(all_of_them))
             return took
 
-    found = versus("evidence.cold", bench.rounds, ours, {"sigstore": lambda: _sigstore_alone(images, root, pool)})
-    cold = found["sigstore"]
+    peers = {
+        "whole": lambda: _sigstore_alone(images, root, pool, whole=True),
+        "alone": lambda: _sigstore_alone(images, root, pool, whole=False),
+    }
+    found = versus("evidence.cold", bench.rounds, ours, peers)
+    cold, alone = found["whole"], found["alone"]
     again = sorted(warm)[len(warm) // 2]
     return [
         COLD._replace(
             ours=cold.ours, peer=cold.peer, ratio=cold.ratio, note="plain reads, then sigstore's verify_dsse"
         ),
+        ALONE._replace(ours=alone.ours, peer=alone.peer, ratio=alone.ratio, note="without index and platforms"),
         WARM._replace(ours=again, peer=cold.ours, ratio=again / cold.ours, note="the cold run"),
     ]
 
 
-def _sigstore_alone(images: Sequence[Image], root: bytes, pool: ThreadPoolExecutor) -> float:
-    """What anybody has to do: read the list, the manifest and the bundle of each, and let sigstore verify it."""
+def _sigstore_alone(images: Sequence[Image], root: bytes, pool: ThreadPoolExecutor, *, whole: bool) -> float:
+    """A plain client that reads list, manifest and bundle of each, and lets sigstore verify it.
+
+    With `whole` also the index and the manifests that it lists, which has to be there for the same verdict.
+    """
     from sigstore.models import Bundle, TrustedRoot
     from sigstore.verify import Verifier, policy
     from sigstore_models.trustroot.v1 import TrustedRoot as Model
@@ -131,6 +140,10 @@ def _sigstore_alone(images: Sequence[Image], root: bytes, pool: ThreadPoolExecut
             layer = session.get(url, headers=accept).json()["layers"][0]["digest"]
             bundle = Bundle.from_json(session.get(urljoin(image.base, f"blobs/{layer}")).content)
             verifier.verify_dsse(bundle, identity)
+            if whole:
+                index = session.get(urljoin(image.base, f"manifests/{image.digest}"), headers=accept).json()
+                for row in index["manifests"]:
+                    _good(session.get(urljoin(image.base, f"manifests/{row['digest']}"), headers=accept))
 
         return seconds(lambda: list(pool.map(one, images)))
 

@@ -54,6 +54,8 @@ class Event(StrEnum):
     """A configuration came into force."""
     CONFIG_REFUSED = "config_refused", Level.ERROR
     """A changed file is not valid: the one before stays in force. `ameide config check` lists every problem."""
+    SBOM_REFUSED = "sbom_refused", Level.WARNING
+    """An SBOM in an index is not valid, and was not attached: mend the build that makes it."""
     RELEASE_PUBLISHED = "release_published"
     """The release set of a head is complete, signed and tagged."""
     HEAD_QUARANTINED = "head_quarantined", Level.ERROR

@@ -12,6 +12,7 @@ from functools import partial
 from typing import NamedTuple, Protocol
 
 from reconciler.absence import PassReads
+from reconciler.attesting import Attester, Statements
 from reconciler.events import Emitter, Event
 from reconciler.evidence.attaching import ArtifactStore, Attacher, Statement
 from reconciler.evidence.finding import EMPTY_BLOB
@@ -28,11 +29,10 @@ from state.errors import (
     LogRollback,
     ReconcilerError,
     StaleObservation,
-    Terminal,
     Transient,
 )
 from state.git import CommitId
-from state.history import Attachment, Publication, Result
+from state.history import Publication, Result
 from state.observed import How, Present, Snapshot
 from state.oci import Digest, Repository, Tag
 from state.plan import Release
@@ -44,13 +44,6 @@ _STOP = (Fenced, LedgerMoved, LogRollback)
 
 class ReleaseStore(ArtifactStore, RegistryReader, RegistryWriter, Protocol):
     """The registry client, as releasing uses it."""
-
-
-class Statements(Protocol):
-    """What is stated about one digest by the reconciler itself."""
-
-    def about(self, repository: Repository, digest: Digest, verdict: Verdict) -> Sequence[Statement]:
-        """The statements that shall be attached to `digest`, in a fixed order; equal facts give equal bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +71,6 @@ class _Due(NamedTuple):
     verdicts: Mapping[Repository, Verdict]
 
 
-class _Todo(NamedTuple):
-    attachment: Attachment
-    statement: Statement
-
-
 class Releaser:
     """Publishes release sets for one code repository."""
 
@@ -90,6 +78,9 @@ class Releaser:
         self._targets = targets
         self._recorder = recorder
         self._emit = emit.emit
+        self._attester = Attester(
+            targets.attacher, targets.statements, executor=targets.executor, recorder=recorder, emit=emit
+        )
 
     def publish(self, wanted: Sequence[Planned], seen: Snapshot) -> dict[CommitId, str]:
         """Publish the release sets of these heads; head → why not, for those that could not be.
@@ -135,40 +126,14 @@ class Releaser:
     # --- evidence of ours
 
     def _attach(self, due: Sequence[_Due], failed: dict[CommitId, str]) -> list[_Due]:
-        """Attach what each digest lacks, under one intent; the heads whose digests have all they need."""
+        """The heads whose digests have all that we state about them."""
         history = self._recorder.history
-        todo: dict[tuple[Repository, Digest, str, Digest], _Todo] = {}
-        problems: dict[tuple[Repository, Digest], str] = {}
-        digests = {
+        accepted = {
             (repository, history.recorded[repository, one.planned.action.head].digest): verdict
             for one in due
             for repository, verdict in one.verdicts.items()
         }
-        digests_in_order = sorted(digests)
-        stated = self._targets.executor.map(lambda d: self._targets.statements.about(*d, digests[d]), digests_in_order)
-        for (repository, digest), statements in zip(digests_in_order, stated, strict=True):
-            if isinstance(statements, Exception):
-                problems[repository, digest] = _told(statements)
-                continue
-            for statement in statements:
-                wanted = Attachment(repository, digest, statement.predicate_type, statement.digest)
-                if wanted.key not in history.attached:
-                    todo[wanted.key] = _Todo(wanted, statement)
-        if todo:
-            work = list(todo.values())
-            rows: list[Json] = [t.attachment.to_json() for t in work]
-            intent = self._recorder.append(Kind.INTENT, {"attachments": rows, "writes": []})
-            made = self._targets.executor.map(self._attach_one, work)
-            outcomes: list[Json] = []
-            for each, result in zip(work, made, strict=True):
-                attachment = each.attachment
-                if isinstance(result, Exception):
-                    problems[attachment.repository, attachment.subject] = _told(result)
-                    outcomes.append({**attachment.to_json(), "result": _result(result).value})
-                else:
-                    attachment = attachment._replace(manifest=result)
-                    outcomes.append({**attachment.to_json(), "result": Result.WRITTEN.value})
-            self._recorder.append(Kind.OUTCOME, {"attachments": outcomes, "intent": intent, "writes": []})
+        problems = self._attester.attach(accepted)
         ready = []
         for one in due:
             head = one.planned.action.head
@@ -178,20 +143,6 @@ class Releaser:
             else:
                 ready.append(one)
         return ready
-
-    def _attach_one(self, todo: _Todo) -> Digest:
-        repository, subject = todo.attachment.repository, todo.attachment.subject
-        attacher = self._targets.attacher
-        manifest = self._targets.store.manifest(repository, subject)
-        if manifest is None:
-            raise Transient(f"{repository}@{subject.short}: is gone from the registry")
-        evidence = attacher.look(repository, subject)
-        if attacher.shadows(repository, subject, evidence):
-            raise Terminal(
-                f"{repository}@{subject.short}: its only signature is a cosign v2 one, which cosign v3 would no longer"
-                " look at beside a bundle; let CI sign it with cosign v3"
-            )
-        return attacher.attach(repository, manifest.descriptor, todo.statement, evidence, self._recorder.confirm)
 
     # --- the sets
 

@@ -298,6 +298,10 @@ class EvidenceSettings(Section):
     """Image repository in which the release set of each complete head is published, such as
     ghcr.io/org/shop-release-sets; its host is one of `registries`."""
 
+    sbom: Literal["attached", "buildkit"] = "buildkit"
+    """Where SBOMs come from: `attached` leaves them to CI; `buildkit` also signs and attaches the ones that BuildKit
+    put into the index, unless somebody attached one."""
+
     @field_validator("release_sets")
     @classmethod
     def _repository(cls, text: str) -> str:

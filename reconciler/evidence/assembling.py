@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 from reconciler.adapters.evidence_key import KeySigner
 from reconciler.adapters.verifier_none import NoneVerifier
+from reconciler.attesting import Stated
+from reconciler.evidence import sbom
 from reconciler.evidence.attaching import Attacher, Statement
 from reconciler.evidence.authority import Authority
 from reconciler.evidence.claims import ClaimsPolicy
@@ -75,14 +76,9 @@ def release_targets_of(
     if settings.evidence is None:
         return None
     signer, own = signer_of(settings.evidence)
-    return ReleaseTargets(
-        Repository(settings.evidence.release_sets),
-        store,
-        Attacher(store, signer, own),
-        Summaries(),
-        verifier,
-        executor,
-    )
+    attacher = Attacher(store, signer, own)
+    statements = OwnStatements(attacher, sboms=settings.evidence.sbom == "buildkit")
+    return ReleaseTargets(Repository(settings.evidence.release_sets), store, attacher, statements, verifier, executor)
 
 
 def releases_of(settings: RepositorySettings, reader: Reader) -> Releases | None:
@@ -107,11 +103,18 @@ def signer_of(settings: EvidenceSettings) -> tuple[EvidenceSigner, Authority]:
             return keyless, OwnCertificates(root, keyless.claims)
 
 
-class Summaries:
-    """Implements `releasing.Statements`: one verification summary per digest and policy."""
+class OwnStatements:
+    """Implements `attesting.Statements`: a verification summary per digest and policy, and SBOMs that nobody signed."""
 
-    def about(self, repository: Repository, digest: Digest, verdict: Verdict) -> Sequence[Statement]:
-        return [Statement(VERIFICATION_SUMMARY, summary(repository, digest, verdict.policy, VERIFIER_ID))]
+    def __init__(self, attacher: Attacher, *, sboms: bool) -> None:
+        self._attacher = attacher
+        self._sboms = sboms
+
+    def summary(self, repository: Repository, digest: Digest, verdict: Verdict) -> Statement:
+        return Statement(VERIFICATION_SUMMARY, summary(repository, digest, verdict.policy, VERIFIER_ID))
+
+    def materials(self, repository: Repository, digest: Digest) -> Stated:
+        return sbom.from_buildkit(self._attacher, repository, digest) if self._sboms else Stated(())
 
 
 def _claims(settings: VerificationSettings, purpose: Purpose, level: Level) -> ClaimsPolicy | None:

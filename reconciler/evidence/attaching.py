@@ -12,7 +12,7 @@ from typing import Final, NamedTuple, Protocol
 
 from reconciler.evidence.authority import Authority
 from reconciler.evidence.finding import EMPTY_BLOB, attach_manifest, find
-from reconciler.evidence.found import BUNDLE_MEDIA_TYPE, Evidence, Layout, Refused
+from reconciler.evidence.found import BUNDLE_MEDIA_TYPE, Evidence, Found, Layout, Refused
 from reconciler.ports import ArtifactReader, ArtifactWriter, EvidenceSigner
 from state.errors import Terminal
 from state.oci import Descriptor, Digest, Repository, Tag
@@ -40,13 +40,14 @@ class Attacher:
     """Attaches signed statements. `own` proves what `signer` signed, and nothing else."""
 
     def __init__(self, store: ArtifactStore, signer: EvidenceSigner, own: Authority) -> None:
-        self._store = store
+        self.store = store
         self._signer = signer
         self.own = own
+        self._shadowed: set[tuple[Repository, Digest]] = set()
 
     def look(self, repository: Repository, subject: Digest) -> Evidence:
         """What is attached to `subject` now."""
-        return find(self._store, repository, subject, cosign_v2=False)
+        return find(self.store, repository, subject, cosign_v2=False)
 
     def existing(self, evidence: Evidence, statement: Statement) -> Digest | None:
         """The artifact that holds `statement`, byte for byte, signed by us; None if there is none."""
@@ -60,11 +61,27 @@ class Attacher:
                     return found.manifest
         return None
 
-    def shadows(self, repository: Repository, subject: Digest, evidence: Evidence) -> bool:
-        """Whether a first bundle here would hide a cosign v2 signature: cosign v3 then no longer looks at it."""
-        if any(f.layout is Layout.BUNDLE for f in evidence.found):
+    def made(self, found: Found) -> bool:
+        """Whether we signed this."""
+        try:
+            self.own.prove(found)
+        except Refused:
             return False
-        return self._store.manifest(repository, Tag(f"sha256-{subject.hex}.sig")) is not None
+        return True
+
+    def shadows(self, repository: Repository, subject: Digest) -> bool:
+        """Whether a first bundle here would hide a cosign v2 signature: cosign v3 then no longer looks at it.
+
+        A yes is remembered: such a digest is met again with every head.
+        """
+        if (repository, subject) in self._shadowed:
+            return True
+        if self.store.manifest(repository, Tag(f"sha256-{subject.hex}.sig")) is None:
+            return False
+        if any(f.layout is Layout.BUNDLE for f in self.look(repository, subject).found):
+            return False
+        self._shadowed.add((repository, subject))
+        return True
 
     def attach(
         self,
@@ -87,10 +104,10 @@ class Attacher:
                 " extended: admission controllers refuse a digest with more than 50; remove what is not needed"
             )
         bundle = self._signer.sign(statement.raw)
-        blob = self._store.put_blob(repository, bundle, confirm)
-        self._store.put_blob(repository, EMPTY_BLOB, confirm)
+        blob = self.store.put_blob(repository, bundle, confirm)
+        self.store.put_blob(repository, EMPTY_BLOB, confirm)
         manifest, referrer = attach_manifest(
             subject, Descriptor(BUNDLE_MEDIA_TYPE, blob.digest, blob.size), statement.predicate_type
         )
-        self._store.put_artifact(repository, manifest, subject.digest, referrer, confirm)
+        self.store.put_artifact(repository, manifest, subject.digest, referrer, confirm)
         return manifest.digest

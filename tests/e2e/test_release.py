@@ -9,15 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from reconciler.demo.ci import SOURCE, Keys, Publisher, publisher
 from reconciler.demo.world import COMPONENTS, MAIN
+from reconciler.evidence.found import Found, Layout
 from reconciler.evidence.keys import KeyAuthority
 from state.entry import Kind
 from state.git import CommitId, RefName
-from state.oci import Digest, Repository, Tag
+from state.oci import OCI_MANIFEST, Digest, Manifest, Repository, Tag
 from state.release_set import PREDICATE_TYPE, ReleaseSet
-from state.statement import VERIFICATION_SUMMARY, parse
+from state.statement import SPDX, VERIFICATION_SUMMARY, parse
+from tests.fixtures.evidence import b64, simple_signing, statement
+from tests.fixtures.oci_images import encode, push_blob, push_with_buildkit_statement, put_raw
 from tests.fixtures.shop import DOCS, IMAGE_NAMES, Shop, cells, changes, open_shop
 
 BRANCH = RefName.branch("work")
@@ -266,8 +272,6 @@ class _Around:
 
 def _statements(proving: Proving, image: str, digest: Digest) -> list[Any]:
     """The statements that the reconciler signed about a digest, with its signature checked."""
-    from reconciler.evidence.found import Found, Layout
-
     own = KeyAuthority.from_files([proving.own.public])
     made = []
     for row in proving.referrers(image, digest):
@@ -278,10 +282,101 @@ def _statements(proving: Proving, image: str, digest: Digest) -> list[Any]:
     return made
 
 
+def _own_statements(proving: Proving, image: str) -> list[Any]:
+    """What the reconciler itself signed about the image's baseline."""
+    made = []
+    for row in proving.referrers(image, proving.shop.main(image)):
+        if row["annotations"]["dev.sigstore.bundle.predicateType"] != "https://slsa.dev/provenance/v1":
+            layer = proving.get(f"{image}/manifests/{row['digest']}").json()["layers"][0]
+            raw = proving.get(f"{image}/blobs/{layer['digest']}").content
+            found = Found(Layout.BUNDLE, Digest(row["digest"]), layer["mediaType"], raw, {})
+            made.append(parse(KeyAuthority.from_files([proving.own.public]).prove(found).payload))
+    return made
+
+
+def sign_v2(host: str, repo: str, digest: Digest, key: ec.EllipticCurvePrivateKey) -> None:
+    """The tag `sha256-<hex>.sig` as cosign v2 writes it."""
+    payload = simple_signing(digest)
+    base = f"http://{host}/v2/{repo}"
+    with requests.Session() as session:
+        signature = b64(key.sign(payload, ec.ECDSA(hashes.SHA256())))
+        layer = {
+            "mediaType": "application/vnd.dev.cosign.simplesigning.v1+json",
+            "digest": push_blob(base, session, payload),
+            "size": len(payload),
+            "annotations": {"dev.cosignproject.cosign/signature": signature},
+        }
+        config = {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": push_blob(base, session, b"{}")}
+        body = {"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": {**config, "size": 2}, "layers": [layer]}
+        put_raw(base, session, f"sha256-{digest.hex}.sig", Manifest.of(OCI_MANIFEST, encode(body)))
+
+
 def _push_other(shop: Shop, image: Repository, head: CommitId) -> None:
     from reconciler.demo.images import build_and_push
 
     build_and_push(image, Tag(head), "f" * 40)
+
+
+def spdx(**changed: Any) -> dict[str, Any]:
+    return {
+        "spdxVersion": "SPDX-2.3",
+        "dataLicense": "CC0-1.0",
+        "SPDXID": "SPDXRef-DOCUMENT",
+        "name": "sbom",
+        "documentNamespace": "https://sbom.example/1",
+        "creationInfo": {"creators": ["Tool: buildkit"], "created": "2026-01-31T12:00:00Z"},
+        "packages": [{"SPDXID": "SPDXRef-a", "name": "a", "downloadLocation": "NOASSERTION"}],
+        **changed,
+    }
+
+
+def pushes_with_sbom(shop: Shop, image: str, sbom: dict[str, Any]) -> None:
+    """CI on main pushes an index with BuildKit's SBOM of its first platform."""
+    main = shop.tag(image, "main")
+    assert main is not None
+    platform = json.loads(main.raw)["manifests"][0]["digest"]
+    said = statement(platform, SPDX, sbom)
+    push_with_buildkit_statement(shop.host, f"shop/{image}", "main", main, statement=said, predicate_type=SPDX)
+
+
+def test_an_sbom_of_buildkit_is_signed_and_attached_once_and_an_invalid_one_is_told(proving: Proving) -> None:
+    shop = proving.shop
+    pushes_with_sbom(shop, "billing", spdx())
+    pushes_with_sbom(shop, "web", spdx(dataLicense="MIT"))
+    proving.attests_mains()
+    heads = []
+    with shop.reconciler() as running:
+        for n in range(2):
+            heads.append(shop.opens(f"docs-{n}", {"README.md": f"{n}\n"})[1])
+            running.until_quiet()
+        told = running.events("sbom_refused")
+    assert all(proving.release(head) for head in heads)
+    types = {i: sorted(s.predicate_type for s in _own_statements(proving, i)) for i in ("billing", "web")}
+    assert types == {"billing": [VERIFICATION_SUMMARY, SPDX], "web": [VERIFICATION_SUMMARY]}
+    (attached,) = (s for s in _own_statements(proving, "billing") if s.predicate_type == SPDX)
+    assert attached.predicate == spdx()
+    assert shop.main("billing") in attached.subjects
+    assert [(e["repository"].rpartition("/")[2], "dataLicense" in e["detail"]) for e in told] == [("web", True)]
+    shop.verified()
+
+
+def test_a_digest_whose_only_signature_is_of_cosign_v2_gets_no_bundle_and_is_released_all_the_same(
+    proving: Proving,
+) -> None:
+    shop = proving.shop
+    shop.configure(shop=proving.settings(cosign_v2=True, baseline="signature"))
+    proving.attests_mains("web")
+    password = proving.ci.password.read_bytes().strip()
+    key = serialization.load_pem_private_key(proving.ci.private.read_bytes(), password)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    sign_v2(shop.host, "shop/web", shop.main("web"), key)
+    heads = []
+    with shop.reconciler() as running:
+        for n in range(2):
+            heads.append(shop.opens(f"docs-{n}", {"README.md": f"{n}\n"})[1])
+            running.until_quiet()
+    assert all(proving.release(head) for head in heads)
+    assert proving.referrers("web", shop.main("web")) == []
 
 
 def without_its_log(shop: Shop) -> None:
