@@ -19,7 +19,7 @@ help: ## What there is
 demo: $(STAMP) ## Run the main job on this machine, on real parts
 	@$(BIN)/ameide demo $(DEMO)
 
-test: $(STAMP) ## All tests that need no Go (about three minutes on two cores)
+test: $(STAMP) ## All tests; those that need Go are skipped without it (about four minutes on two cores)
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -q --require-suites "$(REQUIRE)" \
 		$(if $(PUBLIC_DATA),--public-data="$(PUBLIC_DATA)")
 
