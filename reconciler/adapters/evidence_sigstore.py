@@ -66,6 +66,7 @@ class SigstoreSigner:
                 f"{trust_config_file}: expected a Sigstore client trust configuration (JSON):"
                 f" {type(error).__name__}: {str(error)[:_SHOWN_MAX]}"
             ) from error
+        _refuse_without_timestamps(json.loads(raw)["signingConfig"], trust_config_file)
         self._token_file = token_file
         self._deadline_s = deadline_s
         self._lock = threading.Lock()
@@ -174,6 +175,13 @@ class SigstoreSigner:
             raise answer
         # The cause is not chained: its request holds the token.
         raise _told(answer, who, secret) from None
+
+
+def _refuse_without_timestamps(signing: dict[str, Any], file: Path) -> None:
+    """A version 2 log gives no time: without a timestamp authority each try would log an entry that is of no use."""
+    logs = {service.get("majorApiVersion") for service in signing.get("rekorTlogUrls") or ()}
+    if logs == {2} and not signing.get("tsaUrls"):
+        raise ConfigError(f"{file}: its log is of version 2, which needs a timestamp authority, and tsaUrls is empty")
 
 
 def _clocks_differ() -> ConfigError:

@@ -25,6 +25,7 @@ from state.statement import SPDX, VERIFICATION_SUMMARY, parse
 from tests.fixtures.evidence import b64, simple_signing, statement
 from tests.fixtures.oci_images import encode, push_blob, push_with_buildkit_statement, put_raw
 from tests.fixtures.shop import DOCS, IMAGE_NAMES, Shop, cells, changes, open_shop
+from tests.fixtures.sigstore import PrivateSigstore, claims, token, write_json
 
 BRANCH = RefName.branch("work")
 
@@ -504,3 +505,40 @@ def test_evidence_verify_tells_one_digest_apart_from_another(proving: Proving) -
 
 def _evidence(release: ReleaseSet, image: str) -> Digest:
     return next(i.evidence[0] for i in release.images if i.repository.path == f"shop/{image}")
+
+
+def test_a_release_set_is_signed_without_any_key_by_a_sigstore_deployment(
+    proving: Proving, private_sigstore: PrivateSigstore, tmp_path: Path
+) -> None:
+    shop = proving.shop
+
+    def logged() -> int:
+        return sum(seen.path == "/api/v1/log/entries" for seen in private_sigstore.stub.requests)
+
+    identity = tmp_path / "token"
+    identity.write_text(token(claims()))
+    trust = write_json(tmp_path / "trust.json", private_sigstore.trust_config())
+    settings = proving.settings()
+    settings["evidence"]["signer"] = {
+        "kind": "sigstore",
+        "trust_config_file": str(trust),
+        "token_file": str(identity),
+    }
+    shop.configure(shop=settings)
+    proving.attests_mains()
+    _, head = shop.opens("docs", DOCS)
+    with shop.reconciler() as running:
+        running.until_quiet()
+        found = proving.release(head)
+        assert found is not None
+        rows = proving.referrers("release-sets", found[0])
+        assert len(rows) == 1
+    good = shop.runs("release", "verify", head, "--config", str(shop.config))
+    assert (good.returncode, good.stderr) == (0, "")
+    # A later process finds its own signatures, made with another certificate, and signs nothing again.
+    _, second = shop.opens("more", {"README.md": "more\n"})
+    before = logged()
+    with shop.reconciler() as running:
+        running.until_quiet()
+    assert proving.release(second) is not None
+    assert logged() == before + 1

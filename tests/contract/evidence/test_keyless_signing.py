@@ -229,3 +229,14 @@ def test_our_own_authority_asks_for_no_certificate_unless_something_is_to_be_com
     _, own = signer_of(_settings(tmp_path, private_sigstore, token_file))
     assert refusal(own, found(b"{}"))[0] is Refusal.MALFORMED
     assert not private_sigstore.stub.requests
+
+
+def test_a_log_of_version_2_without_a_timestamp_authority_is_refused_before_anything_is_logged(
+    private_sigstore: PrivateSigstore, token_file: Path, tmp_path: Path
+) -> None:
+    config = private_sigstore.trust_config()
+    for service in config["signingConfig"]["rekorTlogUrls"]:
+        service["majorApiVersion"] = 2
+    with pytest.raises(ConfigError, match="needs a timestamp authority"):
+        SigstoreSigner(write_json(tmp_path / "v2.json", config), token_file)
+    assert private_sigstore.stub.requests == []
