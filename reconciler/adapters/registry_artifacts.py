@@ -66,7 +66,8 @@ class Artifacts:
         self._asking = threading.Lock()
         self._guard = threading.Lock()
         self._locks: dict[tuple[Repository, Digest], threading.Lock] = {}
-        self._own: dict[tuple[Repository, Digest], tuple[float, dict[Digest, Referrer]]] = {}
+        self._own: dict[tuple[Repository, Digest], dict[Digest, tuple[float, Referrer]]] = {}
+        """Until when (monotonic) each entry of ours is put back where a lagging read has lost it."""
 
     # --- reading
 
@@ -218,14 +219,18 @@ class Artifacts:
     def _recent(self, repository: Repository, subject: Digest) -> dict[Digest, Referrer]:
         """What this client wrote into the index lately, oldest first."""
         with self._guard:
-            until, entries = self._own.get((repository, subject), (0.0, {}))
-            return entries if self._clock.monotonic_s() < until else {}
+            now, entries = self._clock.monotonic_s(), self._own.get((repository, subject), {})
+            return {digest: one for digest, (until, one) in entries.items() if now < until}
 
     def _remember(self, repository: Repository, subject: Digest, entries: dict[Digest, Referrer]) -> None:
         now = self._clock.monotonic_s()
         with self._guard:
-            self._own = {key: kept for key, kept in self._own.items() if now < kept[0]}
-            self._own[repository, subject] = now + _OWN_KEPT_S, entries
+            before = self._own.pop((repository, subject), {})
+            self._own = {key: kept for key, kept in self._own.items() if any(now < until for until, _ in kept.values())}
+            # An entry keeps its first time: whoever removes it later shall not have it put back for ever.
+            self._own[repository, subject] = {
+                digest: before.get(digest, (now + _OWN_KEPT_S, one)) for digest, one in entries.items()
+            }
 
     def _mergeable(self, repository: Repository, subject: Digest, held: Manifest | None) -> ReferrersIndex:
         if held is None:

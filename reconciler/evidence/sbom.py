@@ -20,7 +20,14 @@ from state.errors import InvalidValue
 from state.oci import Digest, Repository
 from state.statement import CYCLONEDX, SPDX
 
-_SPDX_ID: Final = re.compile(r"(?:DocumentRef-[A-Za-z0-9.+-]+:)?SPDXRef-[A-Za-z0-9.-]+")
+_SPDX_ID: Final = re.compile(r"SPDXRef-[A-Za-z0-9.-]+")
+_UTC: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
+_COMPONENT_TYPES: Final = frozenset(
+    {
+        "application", "framework", "library", "container", "platform", "operating-system", "device", "device-driver",
+        "firmware", "file", "machine-learning-model", "data", "cryptographic-asset",
+    }
+)  # fmt: skip
 _SERIAL: Final = re.compile(r"urn:uuid:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _SPDX_TYPES: Final = frozenset({SPDX, f"{SPDX}/v2.3"})
 """GitHub writes the version into the type; cosign looks for the type without it (facts C.2)."""
@@ -93,9 +100,11 @@ def _check_spdx(document: Mapping[str, Any]) -> None:
     if not re.fullmatch(r"[a-z][a-z0-9+.-]*:[^\s#]+", _text(document, "SPDX", "documentNamespace"), re.IGNORECASE):
         raise InvalidValue("SPDX: documentNamespace must be a URI without a fragment")
     creation = document.get("creationInfo")
-    if not isinstance(creation, dict) or not creation.get("creators"):
+    creators = creation.get("creators") if isinstance(creation, dict) else None
+    if not isinstance(creators, list) or not creators or not all(isinstance(c, str) and c for c in creators):
         raise InvalidValue("SPDX: creationInfo must name its creators")
-    _text(creation, "SPDX creationInfo", "created")
+    if not _UTC.fullmatch(_text(creation or {}, "SPDX creationInfo", "created")):
+        raise InvalidValue("SPDX creationInfo: created must be a UTC time such as 2026-01-31T23:59:59Z")
     known = {"SPDXRef-DOCUMENT"}
     for kind in ("packages", "files", "snippets"):
         for row in _objects(document, "SPDX", kind):
@@ -130,17 +139,34 @@ def _check_cyclonedx(document: Mapping[str, Any]) -> None:
     if serial is not None and not (isinstance(serial, str) and _SERIAL.fullmatch(serial)):
         raise InvalidValue("CycloneDX: serialNumber must be urn:uuid: and a UUID")
     known: set[str] = set()
-    waiting = list(_objects(document, "CycloneDX", "components"))
-    while waiting:
-        row = waiting.pop()
-        _text(row, "CycloneDX component", "type")
+    metadata = document.get("metadata", {})
+    if not isinstance(metadata, dict):
+        raise InvalidValue("CycloneDX: metadata must be an object")
+    main = metadata.get("component")
+    components = [*([main] if isinstance(main, dict) else []), *_objects(document, "CycloneDX", "components")]
+    while components:
+        row = components.pop()
+        kind = _text(row, "CycloneDX component", "type")
+        if kind not in _COMPONENT_TYPES:
+            raise InvalidValue(f"CycloneDX component: {kind[:80]!r} is no type of version 1.6")
         _text(row, "CycloneDX component", "name")
-        reference = row.get("bom-ref")
-        if reference is not None:
-            if not isinstance(reference, str) or reference in known:
-                raise InvalidValue(f"CycloneDX: bom-ref {str(reference)[:80]!r} is not unique")
-            known.add(reference)
-        waiting += _objects(row, "CycloneDX component", "components")
+        _unique(row, known)
+        components += _objects(row, "CycloneDX component", "components")
+    services = list(_objects(document, "CycloneDX", "services"))
+    while services:
+        row = services.pop()
+        _text(row, "CycloneDX service", "name")
+        _unique(row, known)
+        services += _objects(row, "CycloneDX service", "services")
+
+
+def _unique(row: Mapping[str, Any], known: set[str]) -> None:
+    reference = row.get("bom-ref")
+    if reference is None:
+        return
+    if not isinstance(reference, str) or reference in known:
+        raise InvalidValue(f"CycloneDX: bom-ref {str(reference)[:80]!r} is not unique")
+    known.add(reference)
 
 
 def _text(value: Mapping[str, Any], what: str, member: str) -> str:

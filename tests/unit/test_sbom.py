@@ -62,6 +62,9 @@ def test_a_valid_sbom_is_attached_under_the_type_that_cosign_looks_for(
         ({"documentNamespace": "https://a#b"}, "documentNamespace must be a URI"),
         ({"creationInfo": {"created": "x", "creators": []}}, "must name its creators"),
         ({"creationInfo": {"creators": ["a"]}}, "created must be a text"),
+        ({"creationInfo": {"creators": "me", "created": "2026-01-31T12:00:00Z"}}, "must name its creators"),
+        ({"creationInfo": {"creators": ["a"], "created": "yesterday"}}, "created must be a UTC time"),
+        ({"packages": [{**SPDX["packages"][0], "SPDXID": "DocumentRef-a:SPDXRef-b"}]}, "no SPDXRef-"),
         ({"packages": [{"SPDXID": "SPDXRef-a", "name": "a"}]}, "downloadLocation must be a text"),
         ({"packages": [{"SPDXID": "a", "name": "a", "downloadLocation": "NONE"}]}, "no SPDXRef-"),
         ({"packages": SPDX["packages"] * 2}, "no SPDXRef- of its own"),
@@ -90,7 +93,11 @@ def test_what_spdx_requires(changed: dict[str, Any], told: str) -> None:
         ({"components": [{"name": "a"}]}, "type must be a text"),
         ({"components": [{"type": "library"}]}, "name must be a text"),
         ({"components": CYCLONEDX["components"] * 2}, "is not unique"),
-        ({"components": [{"type": "a", "name": "a", "components": [1]}]}, "must be a list of objects"),
+        ({"components": [{"type": "data", "name": "a", "components": [1]}]}, "must be a list of objects"),
+        ({"components": [{"type": "nonsense", "name": "a"}]}, "is no type of version 1.6"),
+        ({"metadata": {"component": {"type": "data", "name": "m", "bom-ref": "b"}}}, "is not unique"),
+        ({"services": [{"name": "s", "services": [{"name": "t", "bom-ref": "a"}]}]}, "is not unique"),
+        ({"metadata": 1}, "metadata must be an object"),
     ],
 )
 def test_what_cyclonedx_requires(changed: dict[str, Any], told: str) -> None:

@@ -160,6 +160,21 @@ def test_what_this_client_attached_long_ago_is_not_put_back(client: Connect, stu
     assert [put(made, b"2")] == registry.rows()
 
 
+def test_attaching_more_does_not_make_an_older_entry_come_back_for_longer(
+    client: Connect, stubs: Callable[..., Stub]
+) -> None:
+    stub, clock = stubs(), ManualClock()
+    registry = TagSchema(stub)
+    made = client(stub.host, clock=clock)
+    put(made, b"1")
+    clock.advance(400)
+    second = put(made, b"2")
+    registry.written.append(b'{"schemaVersion":2,"manifests":[]}')  # somebody removed both
+    clock.advance(300)
+    third = put(made, b"3")
+    assert registry.rows() == [second, third]
+
+
 def test_a_blob_on_another_host_is_fetched_without_the_credential(
     client: Connect, stubs: Callable[..., Stub], tmp_path: Path
 ) -> None:
