@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from reconciler.adapters.clock import SystemClock, SystemRandom
+from reconciler.adapters.evidence_key import generate_key_pair
 from reconciler.adapters.local_repository import LocalRepository
 from reconciler.adapters.metrics_prometheus import PrometheusMetrics
 from reconciler.adapters.signer_ssh import SshSigner, generate_key_file
@@ -407,3 +408,27 @@ def test_doctor_reads_the_log_s_remote_with_its_credential(
     assert (code, found["shop-code: log remote"]["status"]) == (1, "fail")
     assert "remote_credential_file" in found["shop-code: log remote"]["remedy"]
     assert "wrong" not in found["shop-code: log remote"]["found"]
+
+
+def test_doctor_tries_the_keys_of_evidence(config: Path, stub: Stub, tmp_path: Path) -> None:
+    keys = [tmp_path / name for name in ("own.key", "own.password", "own.pub")]
+    generate_key_pair(*keys)
+    private, password, public = keys
+    edit(
+        config,
+        "verification: {baseline: none, pull_request: none}",
+        f"verification: {{baseline: provenance, pull_request: provenance, source_repository: 'https://git.example/shop',"
+        f" authority: {{kind: keys, public_key_files: [{public}]}}}}\n"
+        f"    evidence: {{signer: {{kind: key, key_file: {private}, password_file: {password}}},"
+        f" release_sets: {stub.host}/shop/releases}}",
+    )
+    code, found = findings(config)
+    assert code == 0
+    assert "sha256:" in found["shop-code: verification"]["found"]
+    assert "key sha256:" in found["shop-code: evidence signer"]["found"]
+    password.write_text("wrong\n")
+    public.write_text("no key")
+    code, found = findings(config)
+    assert code != 0
+    assert str(public) in found["shop-code: verification"]["found"]
+    assert "cannot be decrypted" in found["shop-code: evidence signer"]["found"]
