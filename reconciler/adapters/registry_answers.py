@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import requests
 from requests.utils import parse_header_links
 
-from reconciler.adapters.registry_http import joined
+from reconciler.adapters.http_transport import joined
 from state import canonical
 from state.errors import InvalidValue, Terminal, Unavailable, Unsupported
 from state.oci import MANIFEST_MEDIA_TYPES, Digest, Tag

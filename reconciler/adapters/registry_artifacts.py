@@ -15,9 +15,9 @@ from urllib.parse import urlsplit
 
 import requests
 
+from reconciler.adapters.http_transport import Call, Origin, joined
 from reconciler.adapters.registry_answers import announced_digest, next_page
 from reconciler.adapters.registry_errors import said
-from reconciler.adapters.registry_http import Call, Origin, joined
 from reconciler.adapters.registry_limits import Limits
 from reconciler.adapters.registry_referrers import ReferrersIndex, fallback_tag
 from reconciler.ports import REFERRERS_MAX, Clock, Referrer

@@ -25,9 +25,9 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import requests
 
+from reconciler.adapters.http_errors import shown_url
+from reconciler.adapters.http_transport import Call, Origin
 from reconciler.adapters.registry_credential import Credential, Login
-from reconciler.adapters.registry_errors import shown_url
-from reconciler.adapters.registry_http import Call, Origin
 from reconciler.ports import Clock
 from state.errors import ConfigError, Denied, ReconcilerError, Terminal, Unavailable
 

@@ -6,45 +6,21 @@ Source: distribution-spec v1.1.1, Error Codes; RFC 9110 §10.2.3 (Retry-After). 
 
 from __future__ import annotations
 
-import base64
-import binascii
-import contextlib
 import json
 import re
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from typing import Final
-from urllib.parse import urlsplit
 
 import requests
-import urllib3.exceptions
 
-from state.errors import ConfigError, Denied, RateLimited, ReconcilerError, Terminal, Unavailable, Unsupported
+from reconciler.adapters.http_errors import retry_after_header_s, shown_text, shown_url
+from state.errors import Denied, RateLimited, ReconcilerError, Terminal, Unavailable, Unsupported
 
 PAUSE_MAX_S: Final = 3600.0
-_TEXT_MAX: Final = 200
 _RATE_WORDS: Final = re.compile(r"rate.?limit|too.?many.?requests", re.IGNORECASE)
 _QUOTA_WORDS: Final = re.compile(r"quota|storage limit|billing", re.IGNORECASE)
 _PAUSE: Final = re.compile(r"retry-after:\s*([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*(ms|µs|us|s|m|h)?\b", re.IGNORECASE)
 _UNIT_S: Final = {"ms": 1e-3, "µs": 1e-6, "us": 1e-6, "s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
-_BAD_URL: Final = (
-    requests.exceptions.InvalidURL,
-    requests.exceptions.InvalidSchema,
-    requests.exceptions.MissingSchema,
-    urllib3.exceptions.LocationValueError,
-)
-_URL: Final = re.compile(r"(https?://)(?:[^\s/@]*@)?([^\s?#\"']*)[^\s\"']*", re.IGNORECASE)
-_CREDENTIAL: Final = re.compile(r"\b(Bearer|Basic)\s+[A-Za-z0-9._~+/=-]+|\beyJ[A-Za-z0-9._-]{16,}", re.IGNORECASE)
-
-
-def shown_url(url: str) -> str:
-    """Scheme, host and path: no user information, query or fragment, where passwords and signatures live."""
-    try:
-        parts = urlsplit(url)
-        port = f":{parts.port}" if parts.port is not None else ""
-    except ValueError:
-        return "an address that does not parse"
-    return _printable(f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}")
 
 
 def said(response: requests.Response) -> str:
@@ -57,10 +33,7 @@ def said(response: requests.Response) -> str:
         code = text = ""
         if "json" not in response.headers.get("Content-Type", "") and response.content[:1] not in {b"<", b"{"}:
             text = response.content.decode("utf-8", "replace")
-    for secret in _secrets(response.request):
-        code, text = code.replace(secret, "[cut]"), text.replace(secret, "[cut]")
-    text = _CREDENTIAL.sub("[cut]", _URL.sub(r"\1\2", text))
-    return _printable(" ".join(f"{code}: {text}".strip(": ").split()))[:_TEXT_MAX]
+    return shown_text(f"{code}: {text}".strip(": "), response.request)
 
 
 def is_rate_limit(response: requests.Response) -> bool:
@@ -73,33 +46,18 @@ def is_rate_limit(response: requests.Response) -> bool:
 def retry_after_s(response: requests.Response, now: datetime) -> float | None:
     """The pause asked for in seconds, by header (seconds or HTTP date) or in the text; None if there is none.
 
-    A date is compared with the server's own clock where it tells it, since ours may be wrong. A pause is at most
-    PAUSE_MAX_S: an answer alone must not silence us for days.
+    It is at most PAUSE_MAX_S: an answer alone must not silence us for days.
     """
     asked = _asked_s(response, now)
     return asked if asked is None else min(asked, PAUSE_MAX_S)
 
 
 def _asked_s(response: requests.Response, now: datetime) -> float | None:
-    header = response.headers.get("Retry-After", "").strip()
-    if header.isascii() and header.isdigit():
-        return float(header[:9])
-    if header:
-        when = _date(header)
-        if when is not None:
-            return max(0.0, (when - (_date(response.headers.get("Date", "")) or now)).total_seconds())
+    if (header := retry_after_header_s(response, now)) is not None:
+        return header
     if found := _PAUSE.search(response.content.decode("utf-8", "replace")):
         return float(found[1]) * _UNIT_S[(found[2] or "").lower()]
     return None
-
-
-def _date(text: str) -> datetime | None:
-    """An HTTP date; None if it is none."""
-    try:
-        when = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    return when if when.tzinfo else when.replace(tzinfo=UTC)
 
 
 def refusal(response: requests.Response, where: str, *, now: datetime, cooldown_s: float) -> ReconcilerError:
@@ -134,59 +92,3 @@ def _remedy(response: requests.Response) -> str:
         return "free some of the owner's quota, or raise it"
     hidden = "that it exists and " if response.status_code == 403 else ""
     return f"check {hidden}that the configured credential may do this, or configure one"
-
-
-def unanswered(error: Exception, where: str) -> ReconcilerError:
-    """The error family of an exception of requests, urllib3, http.client or the socket.
-
-    Their texts hold URLs with queries, so only the innermost operating-system reason or the class name is told.
-    """
-    if isinstance(error, ReconcilerError):
-        return error
-    chain = _chain(error)
-    if any("CERTIFICATE_VERIFY_FAILED" in str(getattr(e, "reason", "")) for e in chain) or any(
-        type(e).__name__ in {"SSLCertVerificationError", "CertificateError"} for e in chain
-    ):
-        return ConfigError(f"{where}: the server's certificate was not accepted; name its CA with `ca_file`")
-    if isinstance(error, _BAD_URL):
-        return Terminal(f"{where}: the address is not a usable URL ({type(error).__name__})")
-    told = next((e.strerror for e in reversed(chain) if isinstance(e, OSError) and isinstance(e.strerror, str)), "")
-    return Unavailable(f"{where}: no usable answer ({_printable(told) or type(chain[-1]).__name__})")
-
-
-def never_sent(error: Exception) -> bool:
-    """Whether the request certainly did not reach the server: the connection was never made."""
-    return any(
-        isinstance(e, (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError))
-        for e in _chain(error)
-    )
-
-
-def _chain(error: BaseException) -> list[BaseException]:
-    """`error` and what it wraps, outermost first: by cause, context, `reason` or first argument."""
-    chain: list[BaseException] = []
-    todo: list[BaseException] = [error]
-    while todo and len(chain) < 16:
-        at = todo.pop(0)
-        if at in chain:
-            continue
-        chain.append(at)
-        inner = (at.__cause__, at.__context__, getattr(at, "reason", None), *at.args[:2])
-        todo.extend(e for e in inner if isinstance(e, BaseException))
-    return chain
-
-
-def _secrets(request: requests.PreparedRequest) -> list[str]:
-    """What this request sent to prove who we are, in every spelling a server might echo."""
-    scheme, _, value = str(request.headers.get("Authorization", "")).partition(" ")
-    if not value:
-        return []
-    found = [value]
-    if scheme.lower() == "basic":
-        with contextlib.suppress(binascii.Error, UnicodeDecodeError):
-            found.append(base64.b64decode(value).decode().partition(":")[2])
-    return [s for s in found if s]
-
-
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in text)[: 4 * _TEXT_MAX]

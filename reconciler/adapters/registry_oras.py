@@ -20,12 +20,13 @@ from urllib.parse import urlencode, urlsplit
 import oras.provider
 import requests
 
+from reconciler.adapters.http_errors import shown_url
+from reconciler.adapters.http_transport import Call, Origin, Transport
 from reconciler.adapters.registry_answers import announced_digest, media_type, next_page, tag_page
 from reconciler.adapters.registry_artifacts import Artifacts
 from reconciler.adapters.registry_auth import Authorizer, Scope, challenges
 from reconciler.adapters.registry_credential import Credential
-from reconciler.adapters.registry_errors import refusal, shown_url
-from reconciler.adapters.registry_http import Call, Origin, Transport
+from reconciler.adapters.registry_errors import refusal
 from reconciler.adapters.registry_limits import Limits
 from reconciler.adapters.registry_pacing import Pacer
 from reconciler.adapters.registry_retry import Attempt, Retrying

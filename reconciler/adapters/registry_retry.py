@@ -8,8 +8,9 @@ from typing import Final
 
 import requests
 
-from reconciler.adapters.registry_errors import is_rate_limit, never_sent, refusal
-from reconciler.adapters.registry_http import Call
+from reconciler.adapters.http_errors import never_sent
+from reconciler.adapters.http_transport import Call
+from reconciler.adapters.registry_errors import is_rate_limit, refusal
 from reconciler.adapters.registry_limits import Limits
 from reconciler.adapters.registry_pacing import Pacer
 from reconciler.ports import Clock, Random

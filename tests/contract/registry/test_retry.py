@@ -15,7 +15,7 @@ import pytest
 import requests
 import urllib3.exceptions
 
-from reconciler.adapters.registry_errors import unanswered
+from reconciler.adapters.http_errors import unanswered
 from reconciler.adapters.registry_limits import Limits
 from reconciler.adapters.registry_pacing import Pacer
 from state.errors import Denied, Fenced, RateLimited, ReconcilerError, Terminal, Unavailable, Unsupported

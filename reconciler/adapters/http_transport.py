@@ -1,4 +1,4 @@
-"""One bounded HTTP call to a registry: pooled connections, timeouts, redirects, a body of at most so many bytes.
+"""One bounded HTTP call: pooled connections, timeouts, redirects, a body of at most so many bytes.
 
 No retries, no authentication and no meaning here. Nothing is taken from the environment: no proxy, no netrc, no CA
 bundle variable. `Session.request` would merge all of that and cookies into each call, so requests are prepared by hand
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import http.client
 from collections.abc import Callable, Mapping
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 from urllib.parse import urljoin, urlsplit
 
 import requests
@@ -18,8 +18,7 @@ from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 from requests.structures import CaseInsensitiveDict
 
-from reconciler.adapters.registry_errors import shown_url, unanswered
-from reconciler.adapters.registry_limits import Limits
+from reconciler.adapters.http_errors import shown_url, unanswered
 from reconciler.ports import Clock
 from state.errors import Terminal, Unavailable, Unsupported
 
@@ -27,6 +26,28 @@ USER_AGENT: Final = "ameide-reconciler"
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _CHUNK_BYTES: Final = 64 * 1024
 _DEFAULT_PORT: Final = {"http": 80, "https": 443}
+
+
+class HttpLimits(Protocol):
+    """The bounds that a transport keeps."""
+
+    @property
+    def connections(self) -> int:
+        """Pooled connections; more threads wait for a free one."""
+
+    @property
+    def connect_timeout_s(self) -> float: ...
+
+    @property
+    def read_timeout_s(self) -> float:
+        """For each single read from the socket."""
+
+    @property
+    def redirects(self) -> int: ...
+
+    @property
+    def error_max_bytes(self) -> int:
+        """An error's body is read up to here and no further."""
 
 
 class Call(NamedTuple):
@@ -76,14 +97,14 @@ def joined(base: str, target: str, where: str) -> str:
     try:
         return urljoin(base, target)
     except ValueError:
-        raise Terminal(f"{where}: the registry points to something that is no URL") from None
+        raise Terminal(f"{where}: the server points to something that is no URL") from None
 
 
 class Transport:
     """Sends calls over one session. `origin` alone ever receives an `Authorization` header from `send`."""
 
     def __init__(
-        self, session: requests.Session, origin: Origin, limits: Limits, clock: Clock, verify: bool | str
+        self, session: requests.Session, origin: Origin, limits: HttpLimits, clock: Clock, verify: bool | str
     ) -> None:
         session.trust_env = False
         session.auth = NoAuth()
@@ -96,7 +117,7 @@ class Transport:
         self._verify = verify
 
     def send(self, call: Call, authorization: str | None, until: float) -> requests.Response:
-        """The answer, its body read, after at most `Limits.redirects` redirects of a GET or HEAD.
+        """The answer, its body read, after at most `HttpLimits.redirects` redirects of a GET or HEAD.
 
         A redirected answer has a non-empty `history`. `until` is the monotonic time at which reading stops.
 
@@ -116,7 +137,7 @@ class Transport:
                 raise Terminal(f"{call.where}: {call.method} was redirected ({response.status_code}); not followed")
             location = response.headers.get("Location", "")
             if not location:
-                raise Unavailable(f"{call.where}: a redirect without Location, which is not a registry's answer")
+                raise Unavailable(f"{call.where}: a redirect without Location, which leads nowhere")
             target = joined(url, location, call.where)
             if origin.scheme == "https" and Origin.of(target).scheme != "https":
                 raise Terminal(f"{call.where}: redirected from https to {shown_url(target)}; not followed")
