@@ -95,6 +95,35 @@ class ForgeReader(Protocol):
         """The git ref of a pull request's head, for fetching (`refs/pull/<n>/head`); asks nobody."""
 
 
+class Permission(StrEnum):
+    """What a person may do in a repository, coarse enough for every forge."""
+
+    NONE = "none"
+    READ = "read"
+    WRITE = "write"
+    ADMIN = "admin"
+
+
+class ForgePeople(Protocol):
+    """Who may do what, asked by numeric id: a login can be given up and taken by somebody else."""
+
+    def permission(self, user_id: int) -> Permission:
+        """What the user with this id may do in the repository now, never from a cache; NONE for one unknown to it.
+
+        Raises Transient, Denied, or Terminal if the forge answers about another user.
+        """
+
+
+class LabelWriter(Protocol):
+    """Labels of pull requests of the code repository (label mode, design §10). Both are idempotent."""
+
+    def add_label(self, number: int, label: str) -> None:
+        """Have `label` on an open pull request. Raises Terminal if there is no such pull request."""
+
+    def remove_label(self, number: int, label: str) -> None:
+        """Have `label` not on it; one that is not on it, or a pull request that is not there, changes nothing."""
+
+
 class Change(NamedTuple):
     """A pull request that we opened, or that has the branch we would use."""
 

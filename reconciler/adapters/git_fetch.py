@@ -62,7 +62,7 @@ def fetch(
     except Unavailable as error:
         raise Unavailable(f"{safe(remote.url)}: {error}") from None
     if done.code != 0:
-        raise _failure(remote, done)
+        raise refused(remote, done)
 
 
 def fetch_objects(
@@ -109,9 +109,10 @@ _FAILURES: Final[tuple[tuple[str, type[Exception], str], ...]] = (
 """In this order: what git says (in the C locale), the family, and the remedy. Anything else may pass: Unavailable."""
 
 
-def _failure(remote: Remote, done: Finished) -> Exception:
+def refused(remote: Remote, done: Finished, verb: str = "fetch") -> Exception:
+    """What a failed run says, in the error families."""
     said = "; ".join(line for line in done.errors.splitlines() if re.match(r"(fatal|error|remote|ssh):? ?", line))
-    where = f"{safe(remote.url)}: git fetch failed: {safe(said or done.errors.strip() or f'exit code {done.code}')}"
+    where = f"{safe(remote.url)}: git {verb} failed: {safe(said or done.errors.strip() or f'exit code {done.code}')}"
     for pattern, family, remedy in _FAILURES:
         if re.search(pattern, done.errors):
             return family(f"{where}; {remedy}") if remedy else family(where)

@@ -60,6 +60,11 @@ METRICS: Final[dict[str, Metric]] = {
         Kind.HISTOGRAM, _REPOSITORY, "Time from the first sight of a head to its completeness.", _LONG_BUCKETS_S
     ),
     "registry_requests": Metric(Kind.COUNTER, ("host", "method", "status"), "Requests to a registry by status."),
+    "forge_requests": Metric(
+        Kind.COUNTER, ("repository", "method", "status"), "Requests to a forge's API by status; a 304 costs no quota."
+    ),
+    "forge_quota_limit": Metric(Kind.GAUGE, _REPOSITORY, "Requests or points that the forge grants in its window."),
+    "forge_quota_remaining": Metric(Kind.GAUGE, _REPOSITORY, "What is left of them, as the forge said last."),
     "log_appends": Metric(Kind.COUNTER, ("repository", "kind"), "Entries appended to the log."),
     "log_sequence": Metric(Kind.GAUGE, _REPOSITORY, "Sequence number of the newest log entry."),
     "integrity_violations": Metric(

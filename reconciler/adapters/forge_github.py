@@ -1,0 +1,214 @@
+"""GitHub (and GitHub Enterprise Server), for reading: pull requests and permissions by REST with ETags.
+
+Source: docs.github.com REST API 2022-11-28 (pulls, repos, collaborators, users). A listing that did not change costs no
+quota, since a 304 is free; one that did costs a request for 100 pull requests.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Final
+
+from pydantic import Field, ValidationError
+
+from reconciler.adapters.forge_client import ForgeClient
+from reconciler.adapters.forge_pages import listing
+from reconciler.adapters.forge_records import Id, Record, parsed
+from reconciler.adapters.git_refs import RemoteRefs
+from reconciler.ports import Permission, RepositoryIdentity
+from state.errors import InvalidValue, Terminal
+from state.git import CommitId, RefName
+from state.observed import Listing, PullRequest
+
+HEADERS: Final = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}
+PAGE_SIZE: Final = 100
+PAGES_MAX: Final = 200
+_PERMISSIONS: Final = {
+    "admin": Permission.ADMIN,
+    "write": Permission.WRITE,
+    "read": Permission.READ,
+    "none": Permission.NONE,
+}
+
+
+class User(Record):
+    id: Id
+    login: str = Field(min_length=1, max_length=255)
+
+
+class RepositoryRecord(Record):
+    id: Id
+    full_name: str = Field(pattern=r"^[A-Za-z0-9._-]{1,100}/[A-Za-z0-9._-]{1,100}$")
+
+
+class _Named(Record):
+    name: str
+
+
+class _Head(Record):
+    ref: str
+    sha: str
+    repo: RepositoryRecord | None
+    """None once the fork was deleted."""
+
+
+class _Base(Record):
+    ref: str
+    repo: RepositoryRecord
+
+
+class PullRecord(Record):
+    """One pull request, in a list or alone."""
+
+    number: Id
+    state: str
+    draft: bool = False
+    title: str
+    body: str | None = None
+    user: User | None
+    """None for a deleted account, which GitHub shows as `ghost`."""
+    labels: tuple[_Named, ...] = Field(strict=False)
+    head: _Head
+    base: _Base
+
+    def value(self) -> PullRequest:
+        """Raises InvalidValue for an id or a name that is none."""
+        return PullRequest(
+            number=self.number,
+            head=CommitId(self.head.sha),
+            base=RefName.branch(self.base.ref),
+            head_repository_id=None if self.head.repo is None else self.head.repo.id,
+            author_id=GHOST_ID if self.user is None else self.user.id,
+            labels=tuple(sorted(label.name for label in self.labels)),
+            draft=self.draft,
+        )
+
+
+GHOST_ID: Final = 10137
+"""The account that stands for deleted ones. Source: api.github.com/users/ghost."""
+
+
+class GitHubRepository:
+    """Which repository this is; its name may change, its id never does.
+
+    Args:
+        name: `owner/name` as configured.
+        id: the id it has to have; None takes the one it has at first sight.
+    """
+
+    def __init__(self, client: ForgeClient, name: str, id: int | None = None) -> None:  # noqa: A002 - the forge's word
+        self.client = client
+        self._name = name
+        self._id = id
+        self._lock = threading.Lock()
+        self._seen: RepositoryIdentity | None = None
+
+    def look(self) -> RepositoryIdentity:
+        """Ask the forge: id and current name; free of quota where nothing changed.
+
+        Raises Terminal where there is none, or another one has taken its name.
+        """
+        answer = self.client.get(f"/repos/{self._current()}", conditional=True)
+        if not answer.found:
+            raise Terminal(
+                f"{self._current()}: no such repository, or the credential may not see it; this never means that it "
+                "has no pull requests"
+            )
+        record = parsed(RepositoryRecord, answer, f"repository {self._current()}")
+        with self._lock:
+            expected = self._id if self._seen is None else self._seen.id
+            if expected is not None and record.id != expected:
+                raise Terminal(
+                    f"{record.full_name}: expected repository id {expected}, got {record.id}: another repository has "
+                    "this name now; name the right one in forge.repository"
+                )
+            self._seen = RepositoryIdentity(record.id, record.full_name)
+            return self._seen
+
+    def identity(self) -> RepositoryIdentity:
+        """What was seen last; asks once."""
+        return self._seen or self.look()
+
+    def path(self, rest: str) -> str:
+        """`/repos/<owner>/<name>` with its current name, and `rest`."""
+        return f"/repos/{self.identity().name}{rest}"
+
+    def _current(self) -> str:
+        return self._name if self._seen is None else self._seen.name
+
+
+class GitHubForge:
+    """A `ForgeReader` and `ForgePeople` over the REST API; `refs` asks git for the second witness."""
+
+    def __init__(self, repository: GitHubRepository, refs: RemoteRefs) -> None:
+        self._repository = repository
+        self._client = repository.client
+        self._refs = refs
+
+    def repository(self) -> RepositoryIdentity:
+        return self._repository.look()
+
+    def open_pull_requests(self) -> Listing:
+        """Every open pull request; not `complete` where a record is unusable or the list would not stand still."""
+        name = self._repository.look().name
+        query: dict[str, str | int] = {"state": "open", "sort": "created", "direction": "asc", "per_page": PAGE_SIZE}
+        what = f"{name}: open pull requests"
+        paged = listing(
+            self._client,
+            f"/repos/{name}/pulls",
+            query,
+            what=what,
+            key="id",
+            page_size=PAGE_SIZE,
+            pages_max=PAGES_MAX,
+        )
+        if paged is None:
+            raise Terminal(f"{what}: 404 although the repository is there; check what the credential may read")
+        made, complete = [], paged.complete
+        for raw in paged.records:
+            try:
+                made.append(PullRecord.model_validate(raw).value())
+            except (ValidationError, InvalidValue):
+                complete = False
+        return Listing(complete, tuple(sorted(made, key=lambda pull_request: pull_request.number)))
+
+    def pull_request(self, number: int) -> PullRequest | None:
+        answer = self._client.get(self._repository.path(f"/pulls/{number}"))
+        if not answer.found:
+            self._repository.look()  # raises where it is the repository that is not there
+            return None
+        record = parsed(PullRecord, answer, f"pull request {number}")
+        if record.number != number or record.state not in {"open", "closed"}:
+            raise Terminal(f"pull request {number}: answered with number {record.number}, not the one asked for")
+        try:
+            return record.value() if record.state == "open" else None
+        except InvalidValue as error:
+            raise Terminal(f"pull request {number}: {error}") from error
+
+    def head_of(self, number: int) -> CommitId | None:
+        return self._refs.read(self.ref_of(number))
+
+    def ref_of(self, number: int) -> RefName:
+        return RefName(f"refs/pull/{number}/head")
+
+    def permission(self, user_id: int) -> Permission:
+        """By id to the login of now, and by login to the permission, which has to name the same id.
+
+        Source: `GET /user/{account_id}`, `GET /repos/{owner}/{repo}/collaborators/{username}/permission`.
+        """
+        answer = self._client.get(f"/user/{user_id}")
+        if not answer.found:
+            return Permission.NONE
+        user = parsed(User, answer, f"user {user_id}")
+        answer = self._client.get(self._repository.path(f"/collaborators/{user.login}/permission"))
+        if not answer.found:
+            return Permission.NONE
+        granted = parsed(_Granted, answer, f"permission of user {user_id}")
+        if user.id != user_id or granted.user is None or granted.user.id != user_id:
+            raise Terminal(f"user {user_id}: the login leads to another account now; ask again")
+        return _PERMISSIONS.get(granted.permission, Permission.NONE)
+
+
+class _Granted(Record):
+    permission: str
+    user: User | None

@@ -1,0 +1,142 @@
+"""One status per head at GitHub, replaced in place: a check run for an App, a commit status for a token.
+
+Only Apps may write check runs, and only they show a text; a commit status is one line. Source: docs.github.com REST API
+2022-11-28 (checks/runs, commits/statuses). What the forge shows is read once per head and process, so that a restart
+does not write every status anew: 500 writes an hour are all that GitHub takes.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Final
+
+from pydantic import Field
+
+from reconciler.adapters.forge_client import ForgeClient
+from reconciler.adapters.forge_github import GitHubRepository
+from reconciler.adapters.forge_records import Id, Record, parsed
+from reconciler.ports import StatusState
+from state.canonical import Json
+from state.errors import InvalidValue, Terminal
+from state.git import CommitId
+
+CONTEXT: Final = "ameide"
+FIRST_LINE_MAX_CHARS: Final = 140
+SUMMARY_MAX_BYTES: Final = 65_000
+"""GitHub takes 65,535 characters in a check run's summary."""
+_REMEMBERED_MAX: Final = 10_000
+
+
+class CommitStatus(Record):
+    context: str
+    state: str
+    description: str | None = None
+
+
+class _Combined(Record):
+    statuses: tuple[CommitStatus, ...] = Field(strict=False)
+
+
+class _Output(Record):
+    title: str | None = None
+    summary: str | None = None
+
+
+class _App(Record):
+    id: Id
+
+
+class CheckRun(Record):
+    id: Id
+    name: str
+    status: str
+    conclusion: str | None = None
+    output: _Output
+    app: _App | None = None
+
+
+class _CheckRuns(Record):
+    check_runs: tuple[CheckRun, ...] = Field(strict=False)
+
+
+class GitHubStatusReporter:
+    """A `StatusReporter`. `app_id` is the App's where the credential is one's, None for a token."""
+
+    def __init__(self, repository: GitHubRepository, app_id: int | None) -> None:
+        self._repository = repository
+        self._client: ForgeClient = repository.client
+        self._app_id = app_id
+        self._shown: OrderedDict[CommitId, tuple[StatusState, str, int | None]] = OrderedDict()
+
+    def report(self, head: CommitId, state: StatusState, summary: str) -> None:
+        """Set the status of `head`, unless it is shown already. Raises InvalidValue for a text that is too long."""
+        first_line = summary.split("\n", 1)[0]
+        if len(first_line) > FIRST_LINE_MAX_CHARS or len(summary.encode(errors="replace")) > SUMMARY_MAX_BYTES:
+            raise InvalidValue(
+                f"status of {head.short}: expected a first line of at most {FIRST_LINE_MAX_CHARS} characters and "
+                f"{SUMMARY_MAX_BYTES} bytes in all"
+            )
+        seen = self._shown.get(head) or self._read(head)
+        text = summary if self._app_id is not None else first_line
+        if seen is not None and seen[:2] == (state, text):
+            self._remember(head, seen)
+            return
+        self._remember(head, (state, text, self._write(head, state, text, None if seen is None else seen[2])))
+
+    def _remember(self, head: CommitId, shown: tuple[StatusState, str, int | None]) -> None:
+        self._shown[head] = shown
+        self._shown.move_to_end(head)
+        while len(self._shown) > _REMEMBERED_MAX:
+            self._shown.popitem(last=False)
+
+    def _read(self, head: CommitId) -> tuple[StatusState, str, int | None] | None:
+        if self._app_id is None:
+            answer = self._client.get(self._repository.path(f"/commits/{head}/status"), {"per_page": 100})
+            if not answer.found:
+                return None
+            for status in parsed(_Combined, answer, f"statuses of {head.short}").statuses:
+                if status.context == CONTEXT and status.state in set(StatusState):
+                    return StatusState(status.state), status.description or "", None
+            return None
+        query: dict[str, str | int] = {"check_name": CONTEXT, "filter": "latest", "app_id": self._app_id}
+        answer = self._client.get(self._repository.path(f"/commits/{head}/check-runs"), query)
+        if not answer.found:
+            return None
+        for run in parsed(_CheckRuns, answer, f"check runs of {head.short}").check_runs:
+            if run.name == CONTEXT and run.app is not None and run.app.id == self._app_id:
+                return _state_of(run), _text_of(run), run.id
+        return None
+
+    def _write(self, head: CommitId, state: StatusState, text: str, run: int | None) -> int | None:
+        if self._app_id is None:
+            body: dict[str, Json] = {"state": state.value, "context": CONTEXT, "description": text}
+            answer = self._client.send("POST", self._repository.path(f"/statuses/{head}"), body)
+            if not answer.found:
+                raise Terminal(f"status of {head.short}: GitHub knows no such commit here")
+            return None
+        title, _, rest = text.partition("\n")
+        made: dict[str, Json] = {"output": {"title": title, "summary": rest or title}}
+        if state is StatusState.PENDING:
+            made["status"] = "in_progress"
+        else:
+            made |= {"status": "completed", "conclusion": state.value}
+        if run is None:
+            answer = self._client.send(
+                "POST", self._repository.path("/check-runs"), {"name": CONTEXT, "head_sha": head, **made}
+            )
+        else:
+            answer = self._client.send("PATCH", self._repository.path(f"/check-runs/{run}"), made)
+        if not answer.found:
+            raise Terminal(f"status of {head.short}: GitHub knows no such commit or check run here")
+        return parsed(CheckRun, answer, f"check run of {head.short}").id
+
+
+def _state_of(run: CheckRun) -> StatusState:
+    if run.status != "completed":
+        return StatusState.PENDING
+    return StatusState.SUCCESS if run.conclusion == "success" else StatusState.FAILURE
+
+
+def _text_of(run: CheckRun) -> str:
+    title, summary = run.output.title or "", run.output.summary or ""
+    return title if summary == title else f"{title}\n{summary}"

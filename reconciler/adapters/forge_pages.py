@@ -1,0 +1,101 @@
+"""A listing over several pages that is known to be whole.
+
+Pages are cut from a list that changes while it is read: a pull request closed on page one moves the first of page two
+out of sight, and no count shows it. So a listing of several pages counts only once two readings in a row agree on what
+is where. With ETags the second reading costs nothing, and an unchanged listing is one conditional request a page.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from reconciler.adapters.forge_client import Answer, ForgeClient
+from state.canonical import Json
+from state.errors import Terminal, Unavailable
+
+SWEEPS_MAX: Final = 4
+_NEXT: Final = re.compile(r';\s*rel="?next"?')
+
+
+class Paged(NamedTuple):
+    """The records of all pages; unless `complete`, one that is not in it must not be taken for gone."""
+
+    records: tuple[dict[str, Json], ...]
+    complete: bool
+
+
+class _Sweep(NamedTuple):
+    pages: tuple[tuple[dict[str, Json], ...], ...]
+    unchanged: bool
+    """Every page was answered 304: it is as the sweep before it, of an earlier call."""
+    whole: bool
+
+    def order(self, key: str) -> list[list[Json]]:
+        return [[record.get(key) for record in page] for page in self.pages]
+
+
+def listing(
+    client: ForgeClient,
+    path: str,
+    query: Mapping[str, str | int],
+    *,
+    what: str,
+    key: str,
+    page_size: int,
+    pages_max: int,
+) -> Paged | None:
+    """Every record, oldest first as the query asks for; None on a 404.
+
+    Args:
+        what: the list's name in messages.
+        key: the member that tells one record from another.
+        page_size: as the query asks for it, under the forge's own name.
+
+    Raises Transient or Denied as soon as any page cannot be read.
+    """
+    before: _Sweep | None = None
+    for _ in range(SWEEPS_MAX):
+        sweep = _sweep(client, path, query, what, page_size=page_size, pages_max=pages_max)
+        if sweep is None:
+            return None
+        agrees = before is not None and sweep.order(key) == before.order(key)
+        if not sweep.whole or len(sweep.pages) == 1 or sweep.unchanged or agrees:
+            return Paged(tuple(record for page in sweep.pages for record in page), sweep.whole)
+        before = sweep
+    assert before is not None  # noqa: S101 - the loop ran
+    return Paged(tuple(record for page in before.pages for record in page), complete=False)
+
+
+def _sweep(
+    client: ForgeClient, path: str, query: Mapping[str, str | int], what: str, *, page_size: int, pages_max: int
+) -> _Sweep | None:
+    pages: list[tuple[dict[str, Json], ...]] = []
+    unchanged = True
+    for number in range(1, pages_max + 1):
+        answer = client.get(path, {**query, "page": number}, conditional=True)
+        if not answer.found:
+            if number > 1:
+                raise Unavailable(f"{what}: page {number} is gone while the list was read")
+            return None
+        page = _records(answer, what)
+        unchanged = unchanged and answer.unchanged
+        if page or number == 1:
+            pages.append(page)
+        if not page or not (_NEXT.search(answer.headers.get("link", "")) or len(page) >= page_size):
+            return _Sweep(tuple(pages), unchanged, _as_many_as_told(answer, sum(map(len, pages))))
+    return _Sweep(tuple(pages), unchanged, whole=False)
+
+
+def _as_many_as_told(answer: Answer, count: int) -> bool:
+    """`X-Total-Count` (Gitea, Forgejo) or `X-Total` (GitLab, up to 10,000), where the forge tells it."""
+    told = answer.headers.get("x-total-count") or answer.headers.get("x-total") or ""
+    return not (told.isascii() and told.isdigit()) or int(told[:9]) == count
+
+
+def _records(answer: Answer, what: str) -> tuple[dict[str, Json], ...]:
+    if not isinstance(answer.body, list):
+        raise Terminal(f"{what}: expected a list, got {type(answer.body).__name__}; check the API's address")
+    # A record that is none is kept as an empty one, which its reader refuses: it must not vanish from the count.
+    return tuple(record if isinstance(record, dict) else {} for record in answer.body)
