@@ -12,6 +12,7 @@ from functools import partial
 from itertools import count
 from typing import Final, NamedTuple, TypeVar
 
+from reconciler import admission
 from reconciler.absence import PassReads
 from reconciler.admission import Head
 from reconciler.events import Emitter, Event
@@ -35,7 +36,7 @@ from state.entry import Kind
 from state.errors import Fenced, IntegrityError, LedgerMoved, LogRollback, ReconcilerError, Terminal, Transient
 from state.git import CommitId
 from state.history import Result, Write
-from state.observed import Absent, How, Present, PullRequest, TagState
+from state.observed import Absent, How, Present, PullRequest, Snapshot, TagState
 from state.oci import Digest, Manifest, Repository, Tag
 from state.plan import Adopt, EndHead, PinDecision, Plan, QuarantineHead, Release, ResolveDecision, Retag
 from state.quarantine import Acceptance, Breach
@@ -226,7 +227,7 @@ class Applier:
     def _release(self, batch: Sequence[Release], look: Look, hold_label: str | None, applied: Applied) -> None:
         if self._releaser is None:
             raise Terminal("a release was planned, and nothing to release with was set up; this is a bug")
-        wanted = self._still_wanted(batch, hold_label)
+        wanted = self._still_wanted(batch, hold_label, look.snapshot)
         due = [r for r in batch if r.head in wanted]
         examiner, requests = Examiner(look.snapshot), look.snapshot.listing.pull_requests
         planned = []
@@ -242,7 +243,7 @@ class Applier:
 
     def _fill(self, batch: Sequence[Retag], look: Look, hold_label: str | None, applied: Applied) -> None:
         # 1. The premise, per write: an open head still wants this tag, and nobody has made it.
-        wanted = self._still_wanted(batch, hold_label)
+        wanted = self._still_wanted(batch, hold_label, look.snapshot)
         absent = self._still_absent([r for r in batch if r.head in wanted])
         # 2. The bytes are what the decision named, and the baseline is verified now.
         due = self._with_bytes(absent, look, applied)
@@ -265,7 +266,9 @@ class Applier:
         for outcome in outcomes:
             self._tell(outcome, applied)
 
-    def _still_wanted(self, batch: Sequence[Retag | Release], hold_label: str | None) -> frozenset[CommitId]:
+    def _still_wanted(
+        self, batch: Sequence[Retag | Release], hold_label: str | None, planned_on: Snapshot
+    ) -> frozenset[CommitId]:
         numbers = sorted({n for r in batch for n in r.pull_requests})
         answers = self._targets.executor.map(self._targets.forge.pull_request, numbers)
         seen = dict(zip(numbers, answers, strict=True))
@@ -287,6 +290,8 @@ class Applier:
                 self._drop(retag, "no open pull request has this head any more")
             elif retag.head in held:
                 self._drop(retag, "the hold label was set")
+            elif None not in (refusals := [admission.refusal(pr, planned_on) for pr in open_here]):
+                self._drop(retag, f"no pull request with this head is admitted any more: {refusals[0]}")
             else:
                 wanted.add(retag.head)
         return frozenset(wanted)

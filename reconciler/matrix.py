@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from reconciler.admission import admit
+from reconciler.admission import REFUSALS, admit
 from reconciler.heads import Examiner, Previewed, previewed
 from reconciler.judgement import Fill, Held, Judgement, Take
 from state.canonical import Json
@@ -29,10 +29,17 @@ class State(StrEnum):
     PLANNED = "planned"
     """The next write will make it, or would if the mode allowed it."""
     HELD = "held"
+    NOT_PREVIEWED = "not-previewed"
+    """Nothing of the pull request is previewed, so there is nothing to do: neither a gap nor a failure."""
+
+
+DONE: Final = frozenset({State.RETAGGED, State.BUILT, State.NOT_PREVIEWED})
+"""What asks for nothing more."""
 
 
 class Cell(NamedTuple):
-    """One row. `component` and `image` are None where the whole head is held before its images are known."""
+    """One row. `component` and `image` are None where the whole head is held before its images are known, and where
+    nothing of it is previewed."""
 
     pr: int
     head: CommitId
@@ -91,6 +98,8 @@ def matrix(seen: Snapshot) -> tuple[Cell, ...]:
             drifted = _drifted(work.decision)
             # Which component runs an image is not known while the catalogue or the inventory cannot be read.
             components = {r: (r.path,) for r in work.judgements} if wanted is None else wanted.images
+            if not components and not (wanted is not None and wanted.missing):
+                cells.append(_not_previewed(pr))
             for repository, names in components.items():
                 row = _cell(pr, repository, work.judgements[repository], decided.get(repository), seen.mode)
                 row = row._replace(drift=repository in drifted, release=seen.released.get(pr.head))
@@ -98,32 +107,22 @@ def matrix(seen: Snapshot) -> tuple[Cell, ...]:
     return tuple(sorted(cells, key=lambda c: (c.pr, c.component or "", c.image or "")))
 
 
-def summary(cells: tuple[Cell, ...]) -> str:
-    """One head's status line, such as `12 of 14 ready · waiting for CI: orders, billing`."""
-    named = [c for c in cells if c.component is not None]
-    ready = sum(c.state in (State.RETAGGED, State.BUILT) for c in named)
-    words = [f"{ready} of {len(named)} ready"] if named else ["nothing is previewed"]
-    waiting = [str(c.component) for c in named if c.state is State.WAITING]
-    if waiting:
-        words.append("waiting for CI: " + ", ".join(waiting[:5]) + (" …" if len(waiting) > 5 else ""))
-    held = sorted({c.reason for c in cells if c.state is State.HELD})
-    if held:
-        words.append("held: " + ", ".join(held))
-    if named and named[0].release is not None:
-        words.append("released")
-    if any(not c.proven for c in named if c.state in (State.RETAGGED, State.BUILT)):
-        words.append("unproven")
-    return " · ".join(words)
-
-
 def heads_of(cells: tuple[Cell, ...]) -> Iterator[tuple[CommitId, tuple[Cell, ...]]]:
-    """The cells of each head, once per head, by the lowest pull request that has it."""
+    """The cells of each head, once per head, as one of its pull requests has them.
+
+    That is the lowest number, of those that are admitted if any is, and of those that preview something if any does:
+    a stranger's pull request at our head has no say in what is told of the head.
+    """
     by_head: dict[CommitId, list[Cell]] = {}
     for cell in cells:
         by_head.setdefault(cell.head, []).append(cell)
     for head, rows in by_head.items():
-        first = min(c.pr for c in rows)
+        first = min(rows, key=lambda c: (c.reason in REFUSALS, c.state is State.NOT_PREVIEWED, c.pr)).pr
         yield head, tuple(c for c in rows if c.pr == first)
+
+
+def _not_previewed(pr: PullRequest) -> Cell:
+    return Cell(pr.number, pr.head, None, None, State.NOT_PREVIEWED, None, Reason.NOT_PREVIEWED.value, proven=False)
 
 
 def _previewed_for(seen: Snapshot, tip: object) -> Previewed | None:

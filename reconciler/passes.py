@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from reconciler.apply import Applied, Applier, Targets
 from reconciler.backoff import Backoff
 from reconciler.events import Emitter, Event
 from reconciler.looking import Look, Rules, Sources
-from reconciler.matrix import Cell, State, heads_of, matrix, summary
+from reconciler.matrix import DONE, Cell, State, heads_of, matrix
 from reconciler.observe import Observer
 from reconciler.planner import plan
 from reconciler.ports import Acceptances, LogStore, Metrics, RegistryWriter, StatusReporter, StatusState
+from reconciler.pull_request_status import status
 from reconciler.record import Recorder
 from reconciler.releasing import Releaser, ReleaseTargets
 from state.canonical import Json
@@ -42,8 +44,8 @@ class PassReport:
 
     @property
     def converged(self) -> bool:
-        """Every cell of the matrix is there and recorded."""
-        return all(c.state in (State.RETAGGED, State.BUILT) for c in self.cells)
+        """Every cell of the matrix is there and recorded, or nothing of its pull request is previewed."""
+        return all(c.state in DONE for c in self.cells)
 
     def to_json(self, name: str) -> dict[str, Json]:
         """The report of the repository `name` for a machine."""
@@ -92,7 +94,7 @@ class Repository:
         self._recorder = Recorder.opened(log)
         self._observer = Observer(sources, self._recorder.history, self._recorder.read)
         self._backoff: Backoff[CommitId] = Backoff(sources.clock, sources.random)
-        self._reported: dict[CommitId, str] = {}
+        self._reported: dict[CommitId, tuple[StatusState, str]] = {}
 
     def configured(self, digest: Digest) -> None:
         """Record which configuration is in force from now on, if it is another one than before."""
@@ -122,7 +124,8 @@ class Repository:
         applied = applier.carry_out(made, look, stopping, rules.policy.hold_label)
         self._pause(applied, look)
         cells = self._cells(look)
-        self._report(cells, rules.mode, emit)
+        if look.snapshot.listing.complete:
+            self._report(cells, rules.mode, emit)
         self._measure(look, cells, made, applied)
         emit.emit(
             Event.PASS_FINISHED,
@@ -203,30 +206,31 @@ class Repository:
             emit.emit(Event.LOG_NOT_PUSHED, error=str(error))
 
     def _report(self, cells: tuple[Cell, ...], mode: Mode, emit: Emitter) -> None:
-        """One status per head, where it differs from the last one. Re-derived output: losing one costs nothing."""
+        """One status per head, where it differs from the last one. Re-derived output: losing one costs nothing.
+
+        Not for an incomplete listing, which would turn every head's status over for what is told of none of them.
+        """
         if mode is Mode.OBSERVE:
             return
         now = {}
         for head, rows in heads_of(cells):
-            text = summary(rows)
-            now[head] = text
-            if self._reported.get(head) == text:
+            made = now[head] = status(rows, self._age_s(head))
+            if self._reported.get(head) == made:
                 continue
             try:
-                self._reporting.status.report(head, _status(rows), text)
+                self._reporting.status.report(head, *made)
             except ReconcilerError as error:
                 emit.emit(Event.STATUS_NOT_REPORTED, head=head, error=str(error))
                 del now[head]
         self._reported = now
 
+    def _age_s(self, head: CommitId) -> float | None:
+        """Seconds since the head was decided; None where it was not."""
+        decided = self._recorder.history.decided_at.get(head)
+        if decided is None:
+            return None
+        return self._sources.clock.now().timestamp() - datetime.fromisoformat(decided).timestamp()
+
 
 def _breaches(history: History) -> dict[CommitId, tuple[Breach, ...]]:
     return {head: quarantine.breaches for head, quarantine in history.quarantined.items()}
-
-
-def _status(cells: tuple[Cell, ...]) -> StatusState:
-    if all(c.state in (State.RETAGGED, State.BUILT) for c in cells):
-        return StatusState.SUCCESS
-    if any(c.state is State.HELD for c in cells):
-        return StatusState.FAILURE
-    return StatusState.PENDING

@@ -121,22 +121,29 @@ def environment_problems(environ: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def policy_digest(repository: RepositorySettings) -> Digest:
-    """The digest of what plans of this repository depend on; the order of base branches does not count."""
+    """The digest of what plans of this repository depend on; the order of lists does not count."""
     content = repository.model_dump(mode="json", include={"admission", "baseline", "verification", "max_heads"})
     content["release_sets"] = repository.evidence.release_sets if repository.evidence is not None else None
-    content["admission"]["base_branches"] = sorted(repository.admission.base_branches)
+    for name in ("base_branches", "labels", "members", "agents"):
+        if (listed := content["admission"][name]) is not None:
+            content["admission"][name] = sorted(listed)
     return canonical.digest(content)
 
 
 def to_policy(repository: RepositorySettings) -> Policy:
     """The rules of one repository as the planner takes them."""
+    admission = repository.admission
     return Policy(
         digest=policy_digest(repository),
-        base_branches=tuple(RefName.branch(b) for b in sorted(repository.admission.base_branches)),
-        hold_label=repository.admission.hold_label,
+        base_branches=tuple(RefName.branch(b) for b in sorted(admission.base_branches)),
+        hold_label=admission.hold_label,
         max_heads=repository.max_heads,
         baseline=repository.baseline,
         release_sets=Repository(repository.evidence.release_sets) if repository.evidence is not None else None,
+        labels=tuple(sorted(admission.labels)),
+        drafts=admission.drafts,
+        members=tuple(sorted(admission.members)) if admission.members is not None else None,
+        agents=tuple(sorted(admission.agents)),
     )
 
 

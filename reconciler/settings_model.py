@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self, TypeAlias
 
@@ -91,6 +92,8 @@ FullRef: TypeAlias = Annotated[str, AfterValidator(_ref)]
 GitUrl: TypeAlias = Annotated[str, AfterValidator(_git_url)]
 LogUrl: TypeAlias = Annotated[str, AfterValidator(_log_url)]
 Address: TypeAlias = Annotated[str, AfterValidator(_address)]
+Label: TypeAlias = Annotated[str, Field(min_length=1, max_length=100)]
+ForgeId: TypeAlias = Annotated[int, Field(ge=1, le=2**53 - 1)]
 RegistryHost: TypeAlias = Annotated[
     str, Field(max_length=255, pattern=r"^([a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:]+\])(:[0-9]{1,5})?$")
 ]
@@ -194,11 +197,28 @@ class AdmissionSettings(Section):
     """Short names of the branches whose pull requests are previewed."""
     hold_label: str | None = Field(default=None, min_length=1, max_length=100)
     """A pull request with this label is left alone; null for no such label."""
+    labels: tuple[Label, ...] = Field(default=(), max_length=20)
+    """Labels that a pull request needs, all of them, such as preview; an empty list asks for none. A label says what
+    somebody wants; it is never an approval."""
+    drafts: bool = True
+    """False to hold drafts until they are ready for review."""
+    members: tuple[ForgeId, ...] | None = Field(default=None, max_length=10_000)
+    """Numeric forge ids of the people whose pull requests count; null for everybody who can push a branch to the
+    repository itself. Others are held, unless `agents` names them or an approver admits the head."""
+    agents: tuple[ForgeId, ...] = Field(default=(), max_length=10_000)
+    """Numeric forge ids of bots and agents: their pull requests are previewed, and they can never approve."""
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
-        if twice := sorted({b for b in self.base_branches if self.base_branches.count(b) > 1}):
-            raise ValueError(f"base_branches names {', '.join(twice)} more than once")
+        for name in ("base_branches", "labels", "members", "agents"):
+            counted = Counter(getattr(self, name) or ())
+            if twice := sorted(value for value, times in counted.items() if times > 1):
+                raise ValueError(f"{name} names {', '.join(map(str, twice[:20]))} more than once")
+        if self.hold_label in self.labels:
+            raise ValueError("hold_label is one of labels too, so that every pull request would be held; take one out")
+        if both := sorted(set(self.members or ()).intersection(self.agents)):
+            named = ", ".join(map(str, both[:20]))
+            raise ValueError(f"members and agents both name {named}; an id is of a person or of an agent")
         return self
 
 

@@ -182,6 +182,8 @@ class History:
         """Heads whose release set an acceptance made void, with its digest."""
         self.recorded_at: dict[Cell, str] = {}
         """When the tag was first recorded with the digest that it has (UTC, as in the entry)."""
+        self.decided_at: dict[CommitId, str] = {}
+        """When the head was first decided, or taken up again (UTC, as in the entry)."""
         self.written_at: dict[Cell, str] = {}
         """When an own write that no read has shown yet was made (UTC, as in the entry)."""
         self.ended: dict[CommitId, CommitId] = {}
@@ -204,7 +206,7 @@ class History:
         body = reading(entry.body, f"{entry.kind.value} entry {entry.sequence}")
         match entry.kind:
             case Kind.DECISION:
-                self._decide(entry_id, entry.body)
+                self._decide(entry_id, entry.at, entry.body)
             case Kind.INTENT:
                 writes = tuple(Write.from_json(w) for w in body.objects("writes"))
                 self.open_intents[entry_id] = writes
@@ -324,7 +326,7 @@ class History:
         decisions = [read(entry_id).body for entry_id in entries]
         del self.ended[head]
         for entry_id, decision in zip(entries, decisions, strict=True):
-            self._decide(entry_id, decision)
+            self._decide(entry_id, stone.at, decision)
         self.traces[head] = _trace_of(stone.body)
         self._take_up_records(head, stone.body, stone.at)
         self.revived.add(head)
@@ -344,6 +346,7 @@ class History:
         if self.ended.pop(head, None) is None:
             return
         self.decisions[head] = Decision.from_json(body.object("pinned"))
+        self.decided_at[head] = at
         self.traces[head] = _trace_of(value)
         self._take_up_records(head, value, at)
 
@@ -369,11 +372,12 @@ class History:
         self.recorded[cell] = recorded
         self._repositories.setdefault(cell[1], set()).add(cell[0])
 
-    def _decide(self, entry_id: CommitId, body: Mapping[str, Json]) -> None:
+    def _decide(self, entry_id: CommitId, at: str, body: Mapping[str, Json]) -> None:
         head = CommitId(reading(body, "decision").text("head"))
         before = self.decisions.get(head)
         if before is None:
             self.decisions[head] = Decision.from_json(body)
+            self.decided_at[head] = at
         else:
             read = reading(body, "decision")
             changes = tuple(ChangeRecord.from_json(c) for c in read.objects("changes"))
@@ -407,6 +411,7 @@ class History:
 
     def _end(self, head: CommitId, entry_id: CommitId) -> None:
         self.decisions.pop(head, None)
+        self.decided_at.pop(head, None)
         self.traces.pop(head, None)
         self.quarantined.pop(head, None)
         self.released.pop(head, None)

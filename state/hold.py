@@ -12,7 +12,10 @@ class Reason(StrEnum):
     # The pull request or the repository
     SUSPENDED = "suspended"
     FORK_NOT_ADMITTED = "fork-not-admitted"
+    AUTHOR_OUTSIDE = "author-outside"
     BASE_NOT_PREVIEWED = "base-not-previewed"
+    DRAFT = "draft"
+    LABEL_MISSING = "label-missing"
     HOLD_LABEL = "hold-label"
     OVER_MAX_HEADS = "over-max-heads"
     LISTING_INCOMPLETE = "listing-incomplete"
@@ -56,7 +59,12 @@ _DRIFTED: Final = (
 REMEDY: Final[dict[Reason, str]] = {
     Reason.SUSPENDED: "set `suspend: false` for this repository in the configuration",
     Reason.FORK_NOT_ADMITTED: "a fork enters only by an explicit admission; push the branch to the repository instead",
+    Reason.AUTHOR_OUTSIDE: (
+        "add the author's numeric id to `admission.members` or `admission.agents`, or have an approver admit this head"
+    ),
     Reason.BASE_NOT_PREVIEWED: "add the base branch to `admission.base_branches`, or retarget the pull request",
+    Reason.DRAFT: "mark the pull request ready for review, or set `drafts: true` in `admission`",
+    Reason.LABEL_MISSING: "set every label that `admission.labels` asks for on the pull request",
     Reason.HOLD_LABEL: "take the hold label off the pull request",
     Reason.OVER_MAX_HEADS: "raise `max_heads`, or close older pull requests",
     Reason.LISTING_INCOMPLETE: "nothing to do: the forge's listing was cut short and is read again",

@@ -146,6 +146,15 @@ class Policy:
     baseline: BaselinePolicy = BaselinePolicy.MAIN
     release_sets: Repository | None = None
     """Where the release set of each complete head is published; None where none are."""
+    labels: tuple[str, ...] = ()
+    """Labels that a pull request needs, all of them; ascending."""
+    drafts: bool = True
+    """Whether drafts count."""
+    members: tuple[int, ...] | None = None
+    """Numeric forge ids of the authors that count as members, ascending; None for whoever can push a branch to the
+    repository itself."""
+    agents: tuple[int, ...] = ()
+    """Numeric forge ids of the bots and agents whose pull requests are previewed; ascending."""
 
 
 @dataclass(frozen=True, slots=True)

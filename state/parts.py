@@ -178,6 +178,11 @@ def _policy_to_json(seen: Snapshot) -> Json:
         "hold_label": policy.hold_label,
         "max_heads": policy.max_heads,
         **({"release_sets": policy.release_sets} if policy.release_sets is not None else {}),
+        # Only what is asked for, so that what was recorded before these rules were known reads as it did.
+        **({"labels": list(policy.labels)} if policy.labels else {}),
+        **({"drafts": False} if not policy.drafts else {}),
+        **({"members": list(policy.members)} if policy.members is not None else {}),
+        **({"agents": list(policy.agents)} if policy.agents else {}),
     }
 
 
@@ -190,6 +195,10 @@ def _policy_from_json(value: Mapping[str, Json]) -> Policy:
         max_heads=read.integer("max_heads"),
         baseline=read.one_of("baseline", BaselinePolicy),
         release_sets=Repository(read.text("release_sets")) if "release_sets" in value else None,
+        labels=tuple(read.texts("labels")) if "labels" in value else (),
+        drafts=read.flag("drafts") if "drafts" in value else True,
+        members=tuple(read.integers("members")) if "members" in value else None,
+        agents=tuple(read.integers("agents")) if "agents" in value else (),
     )
 
 

@@ -21,8 +21,10 @@ _STYLES = {
     State.WAITING: "yellow",
     State.PLANNED: "cyan",
     State.HELD: "red",
+    State.NOT_PREVIEWED: "dim",
 }
 
+_REMEDIED = (State.HELD, State.WAITING, State.NOT_PREVIEWED)
 _PIPE_WIDTH = 120
 
 
@@ -53,8 +55,8 @@ def show_matrix(out: Console, cells: Sequence[Cell], title: str) -> None:
         )
     out.print(table)
     if not cells:
-        out.print("No pull request is open, or none has a previewed component (see the inventory).")
-    for reason in sorted({c.reason for c in cells if c.state in (State.HELD, State.WAITING)}):
+        out.print("No pull request is open.")
+    for reason in sorted({c.reason for c in cells if c.state in _REMEDIED}):
         if reason in set(Reason):
             out.print(Text.assemble((reason, "bold"), ": ", REMEDY[Reason(reason)]))
 

@@ -51,12 +51,12 @@ def _tags_are_not_looked_at_again(patch: Patch) -> None:
 
 
 def _pull_requests_are_not_looked_at_again(patch: Patch) -> None:
-    patch.setattr(Applier, "_still_wanted", lambda _self, batch, _label: frozenset(r.head for r in batch))
+    patch.setattr(Applier, "_still_wanted", lambda _self, batch, *_: frozenset(r.head for r in batch))
 
 
 def _the_hold_label_is_not_looked_at_again(patch: Patch) -> None:
     real = Applier._still_wanted
-    patch.setattr(Applier, "_still_wanted", lambda self, batch, _label: real(self, batch, None))
+    patch.setattr(Applier, "_still_wanted", lambda self, batch, _label, seen: real(self, batch, None, seen))
 
 
 def _a_present_tag_is_filled(patch: Patch) -> None:
@@ -177,7 +177,7 @@ def _a_head_ends_on_half_a_listing(patch: Patch) -> None:
 
 
 def _half_a_listing_is_worked_on(patch: Patch) -> None:
-    real = admission._refused
+    real = admission.refusal
     patch.setattr(
         admission,
         "_refused",
@@ -186,10 +186,8 @@ def _half_a_listing_is_worked_on(patch: Patch) -> None:
 
 
 def _forks_are_admitted(patch: Patch) -> None:
-    real = admission._refused
-    patch.setattr(
-        admission, "_refused", lambda pr, seen: real(pr._replace(head_repository_id=seen.repository_id), seen)
-    )
+    real = admission.refusal
+    patch.setattr(admission, "refusal", lambda pr, seen: real(pr._replace(head_repository_id=seen.repository_id), seen))
 
 
 def _the_hold_label_is_ignored(patch: Patch) -> None:

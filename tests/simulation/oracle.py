@@ -64,6 +64,8 @@ def _expected(world: World, check: Checker) -> Iterable[tuple[tuple[int, str], E
             yield (pr.number, WHOLE), ("held", None, "base-not-previewed")
         elif any(HOLD in p.labels for p in twins):
             yield (pr.number, WHOLE), ("held", None, "hold-label")
+        elif not world.previewed:
+            yield (pr.number, WHOLE), ("not-previewed", None, "not-previewed")
         else:
             catalogue = world.code.commits[world.tips[pr.base]].images
             for component in world.previewed:

@@ -229,8 +229,10 @@ RECORDED = st.sampled_from(
 )
 CATALOGUES = {tip: mostly(catalogue(tip), catalogue(tip, ["orders"]), Unknown("-")) for tip in TIPS.values()}
 INVENTORIES = mostly(inventory(), inventory(["orders"]), inventory([*COMPONENTS, "zebra"]), Unknown("-"))
+_GATES: tuple[dict[str, Any], ...] = ({"labels": ("other",)}, {"drafts": False, "members": (7,)}, {"members": (8,)})
 POLICIES = st.sampled_from(
-    tuple(
+    tuple(Policy(POLICY, (MAIN, RELEASE), "hold", **gate) for gate in _GATES)
+    + tuple(
         Policy(POLICY, bases, label, max_heads, baseline)
         for bases, label, max_heads, baseline in itertools.product(
             (*((MAIN, RELEASE),) * 5, (MAIN,)), (*("hold",) * 5, None), (*(1000,) * 5, 1), BaselinePolicy

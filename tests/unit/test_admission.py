@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given, settings
 
-from reconciler.admission import Head, admit
-from state.git import RefName
+from reconciler.admission import REFUSALS, Head, Tier, admit, tier_of
+from state.git import CommitId, RefName
 from state.hold import Reason
 from state.observed import Listing, PullRequest, Snapshot
 from state.plan import Hold
@@ -36,47 +38,127 @@ def test_heads_come_newest_pull_request_first_and_each_once(seen: Snapshot) -> N
     assert all(list(head.numbers) == sorted(head.numbers) for head in made)
 
 
+MEMBER, AGENT, STRANGER = 7, 8, 9
+GATED = {"members": (MEMBER,), "agents": (AGENT,), "drafts": False, "labels": ("preview", "preview-images")}
+READY = OURS._replace(author_id=MEMBER, labels=("preview", "preview-images", "other"))
+OTHER_BASE = RefName.branch("other")
+FORKED = READY._replace(head_repository_id=FORK, author_id=STRANGER)
+
+
+class Case(NamedTuple):
+    """A pull request, the rules besides the plain ones, the `admit` markers, and why it is held (None: it counts)."""
+
+    pr: PullRequest
+    reason: Reason | None
+    rules: Mapping[str, Any] = {}
+    admitted: frozenset[tuple[int, int, CommitId]] = frozenset()
+
+
+CASES = {
+    # without a gate
+    "a plain one counts": Case(OURS, None),
+    "a draft counts": Case(OURS._replace(draft=True), None),
+    "the hold label counts only as it is written": Case(OURS._replace(labels=("HOLD", "hold ")), None),
+    "an author nobody listed counts": Case(OURS._replace(author_id=STRANGER), None),
+    "a fork does not": Case(OURS._replace(head_repository_id=FORK), Reason.FORK_NOT_ADMITTED),
+    "a fork that is gone does not": Case(OURS._replace(head_repository_id=None), Reason.FORK_NOT_ADMITTED),
+    "another base does not": Case(OURS._replace(base=OTHER_BASE), Reason.BASE_NOT_PREVIEWED),
+    "a tag is no base": Case(OURS._replace(base=RefName("refs/tags/main")), Reason.BASE_NOT_PREVIEWED),
+    "the hold label holds": Case(OURS._replace(labels=("x", "hold")), Reason.HOLD_LABEL),
+    # labels
+    "all labels are there": Case(READY, None, GATED),
+    "no label is there": Case(READY._replace(labels=()), Reason.LABEL_MISSING, GATED),
+    "one label is missing": Case(READY._replace(labels=("preview",)), Reason.LABEL_MISSING, GATED),
+    "a label in capitals is another label": Case(
+        READY._replace(labels=("Preview", "preview-images")), Reason.LABEL_MISSING, GATED
+    ),
+    "the hold label holds beside the others": Case(
+        READY._replace(labels=(*READY.labels, "hold")), Reason.HOLD_LABEL, GATED
+    ),
+    # drafts
+    "a draft is held where drafts are": Case(READY._replace(draft=True), Reason.DRAFT, GATED),
+    # authors
+    "an agent's counts": Case(READY._replace(author_id=AGENT), None, GATED),
+    "a stranger's with a branch here does not": Case(READY._replace(author_id=STRANGER), Reason.AUTHOR_OUTSIDE, GATED),
+    "where nobody is a member everybody is outside": Case(OURS, Reason.AUTHOR_OUTSIDE, {"members": ()}),
+    "agents alone leave the others members": Case(OURS, None, {"agents": (AGENT,)}),
+    "a member's fork is a fork": Case(FORKED._replace(author_id=MEMBER), Reason.FORK_NOT_ADMITTED, GATED),
+    # admit markers
+    "a stranger's fork is admitted at exactly this head": Case(FORKED, None, GATED, frozenset({(FORK, 1, A)})),
+    "and not at another": Case(FORKED, Reason.FORK_NOT_ADMITTED, GATED, frozenset({(FORK, 1, B)})),
+    "and not by another number": Case(FORKED, Reason.FORK_NOT_ADMITTED, GATED, frozenset({(FORK, 2, A)})),
+    "and not from another fork": Case(FORKED, Reason.FORK_NOT_ADMITTED, GATED, frozenset({(FORK + 1, 1, A)})),
+    "nor for the repository itself": Case(FORKED, Reason.FORK_NOT_ADMITTED, GATED, frozenset({(HERE, 1, A)})),
+    "a stranger's branch is admitted at exactly this head": Case(
+        READY._replace(author_id=STRANGER), None, GATED, frozenset({(HERE, 1, A)})
+    ),
+    "and that not at another": Case(
+        READY._replace(author_id=STRANGER), Reason.AUTHOR_OUTSIDE, GATED, frozenset({(HERE, 1, B)})
+    ),
+    "a marker does not stand for a label": Case(
+        FORKED._replace(labels=()), Reason.LABEL_MISSING, GATED, frozenset({(FORK, 1, A)})
+    ),
+    "a marker does not lift the hold label": Case(
+        FORKED._replace(labels=("hold", *FORKED.labels)), Reason.HOLD_LABEL, GATED, frozenset({(FORK, 1, A)})
+    ),
+    # the first reason of many
+    "first where it comes from": Case(
+        OURS._replace(head_repository_id=FORK, author_id=STRANGER, base=OTHER_BASE, draft=True),
+        Reason.FORK_NOT_ADMITTED,
+        GATED,
+    ),
+    "then who wrote it": Case(
+        OURS._replace(author_id=STRANGER, base=OTHER_BASE, draft=True), Reason.AUTHOR_OUTSIDE, GATED
+    ),
+    "then where it goes": Case(OURS._replace(base=OTHER_BASE, draft=True), Reason.BASE_NOT_PREVIEWED, GATED),
+    "then that it is a draft": Case(OURS._replace(draft=True, labels=("hold",)), Reason.DRAFT, GATED),
+    "then its labels": Case(OURS._replace(labels=("hold",)), Reason.LABEL_MISSING, GATED),
+}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_a_pull_request_counts_or_is_held_with_the_first_reason(case: Case) -> None:
+    seen = snapshot(case.pr, admitted_forks=case.admitted)
+    made = admit(replace(seen, policy=replace(seen.policy, **case.rules)))
+    if case.reason is None:
+        assert made == ((Head(A, (case.pr,)),), ())
+    else:
+        assert made == ((), (Hold(A, None, case.reason, (1,)),))
+
+
+def test_the_table_has_a_case_of_every_refusal() -> None:
+    assert {case.reason for case in CASES.values()} >= REFUSALS
+
+
 @pytest.mark.parametrize(
-    ("pr", "reason"),
+    ("author", "members", "origin", "tier"),
     [
-        (OURS._replace(head_repository_id=FORK), Reason.FORK_NOT_ADMITTED),
-        (OURS._replace(head_repository_id=None), Reason.FORK_NOT_ADMITTED),
-        (OURS._replace(base=RefName.branch("other")), Reason.BASE_NOT_PREVIEWED),
-        (OURS._replace(base=RefName("refs/tags/main")), Reason.BASE_NOT_PREVIEWED),
-        (OURS._replace(labels=("x", "hold")), Reason.HOLD_LABEL),
+        (MEMBER, (MEMBER,), HERE, Tier.MEMBER),
+        (MEMBER, (MEMBER,), FORK, Tier.MEMBER),
+        (AGENT, (MEMBER,), HERE, Tier.AGENT),
+        (AGENT, None, FORK, Tier.AGENT),
+        (STRANGER, (MEMBER,), HERE, Tier.OUTSIDE),
+        (STRANGER, None, HERE, Tier.MEMBER),
+        (STRANGER, None, FORK, Tier.OUTSIDE),
+        (STRANGER, None, None, Tier.OUTSIDE),
     ],
 )
-def test_a_pull_request_that_does_not_count_is_held_with_the_reason(pr: PullRequest, reason: Reason) -> None:
-    assert admit(snapshot(pr)) == ((), (Hold(A, None, reason, (1,)),))
+def test_a_tier_goes_by_the_numeric_id_and_without_members_by_the_branch(
+    author: int, members: tuple[int, ...] | None, origin: int | None, tier: Tier
+) -> None:
+    policy = replace(snapshot().policy, members=members, agents=(AGENT,))
+    assert tier_of(OURS._replace(author_id=author, head_repository_id=origin), policy, HERE) is tier
 
 
-@pytest.mark.parametrize(
-    "pr", [OURS, OURS._replace(draft=True), OURS._replace(labels=("HOLD", "hold "))], ids=["plain", "draft", "labels"]
-)
-def test_a_pull_request_of_the_repository_itself_counts(pr: PullRequest) -> None:
-    assert admit(snapshot(pr)) == ((Head(A, (pr,)),), ())
+def test_a_draft_at_the_head_of_another_pull_request_does_not_hold_it() -> None:
+    seen = snapshot(OURS, pull_request(2, A, draft=True))
+    made = admit(replace(seen, policy=replace(seen.policy, drafts=False)))
+    assert made == ((Head(A, (OURS,)),), (Hold(A, None, Reason.DRAFT, (2,)),))
 
 
 def test_without_a_hold_label_in_the_policy_no_label_holds() -> None:
     seen = snapshot(OURS._replace(labels=("hold",)))
     assert admit(replace(seen, policy=replace(seen.policy, hold_label=None))).holds == ()
-
-
-@pytest.mark.parametrize(
-    ("admitted", "counts"),
-    [
-        ((FORK, 1, A), True),
-        ((FORK, 1, B), False),
-        ((FORK, 2, A), False),
-        ((FORK + 1, 1, A), False),
-        ((HERE, 1, A), False),
-    ],
-)
-def test_a_fork_is_admitted_by_repository_number_and_head_together(
-    admitted: tuple[int, int, object], counts: bool
-) -> None:
-    seen = snapshot(OURS._replace(head_repository_id=FORK), admitted_forks=frozenset({admitted}))
-    assert bool(admit(seen).heads) is counts
 
 
 def test_pull_requests_at_one_head_are_one_piece_of_work() -> None:

@@ -60,6 +60,9 @@ def found(state: Any) -> dict[Any, Any]:
 PRODUCED: Mapping[Reason, Snapshot] = {
     Reason.SUSPENDED: ours(suspended=True),
     Reason.FORK_NOT_ADMITTED: snapshot(OURS._replace(head_repository_id=FORK)),
+    Reason.AUTHOR_OUTSIDE: ruled(members=(8,)),
+    Reason.DRAFT: replace(snapshot(OURS._replace(draft=True)), policy=replace(snapshot(OURS).policy, drafts=False)),
+    Reason.LABEL_MISSING: ruled(labels=("preview",)),
     Reason.BASE_NOT_PREVIEWED: ruled(base_branches=(RELEASE,)),
     Reason.HOLD_LABEL: snapshot(OURS._replace(labels=("hold",))),
     Reason.OVER_MAX_HEADS: ruled(max_heads=0),

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from hypothesis import example, given, settings
 
-from reconciler.admission import admit
+from reconciler.admission import REFUSALS, admit
 from reconciler.heads import Examiner
-from reconciler.matrix import Cell, State, heads_of, matrix, summary
+from reconciler.matrix import State, heads_of, matrix
 from reconciler.planner import plan
 from state.decision import RetagFrom, Unresolved
 from state.hold import Reason
@@ -61,7 +61,7 @@ def test_every_open_pull_request_has_one_row_of_its_own_or_one_per_previewed_com
             continue
         tip = seen.bases[pr.base]
         declared = None if isinstance(tip, Unknown) else seen.catalogues[tip]
-        if isinstance(declared, Catalogue) and isinstance(seen.inventory, Inventory):
+        if isinstance(declared, Catalogue) and isinstance(seen.inventory, Inventory) and seen.inventory.previewed:
             assert sorted(c.component or "" for c in rows) == sorted(seen.inventory.previewed)
             known = {c: declared.images[i].repository for c, i in declared.components.items()}
             assert all(c.image == known.get(c.component or "") for c in rows)
@@ -76,6 +76,9 @@ def test_the_state_of_every_cell_agrees_with_the_plan(seen: Snapshot) -> None:
     adopts = {(a.repository, a.head): a for a in made.actions if isinstance(a, Adopt)}
     holds = {(h.repository, h.head): h.reason for h in made.holds if h.repository is not None}
     for cell in matrix(seen):
+        if cell.state is State.NOT_PREVIEWED:
+            assert (cell.component, cell.image) == (None, None)
+            continue
         if cell.image is None:
             reasons = {h.reason.value for h in made.holds if h.head == cell.head and cell.pr in h.pull_requests}
             assert cell.state is State.HELD
@@ -127,7 +130,10 @@ def test_heads_of_gives_each_head_once_with_the_rows_of_one_pull_request(seen: S
     given_heads = list(heads_of(cells))
     assert sorted(h for h, _ in given_heads) == sorted({c.head for c in cells})
     for head, rows in given_heads:
-        assert {c.pr for c in rows} == {min(c.pr for c in cells if c.head == head)}
+        (told,) = {c.pr for c in rows}
+        ours = {c.pr for c in cells if c.head == head and c.reason not in REFUSALS}
+        assert told in ours or not ours
+        assert rows == tuple(c for c in cells if c.pr == told)
 
 
 # --- by example
@@ -204,14 +210,22 @@ def test_drift_is_shown_where_main_moved_on_and_the_tag_follows_main() -> None:
     assert drifting(BaselinePolicy.FAITHFUL) == set()
 
 
-def test_the_summary_counts_names_what_ci_owes_and_why_the_rest_is_held() -> None:
-    row = Cell(1, A, "a", ORDERS, State.RETAGGED, None, "inputs-unchanged", proven=True)
-    waiting = [row._replace(component=f"c{n}", state=State.WAITING, reason="awaits-build") for n in range(7)]
-    held = row._replace(component="z", state=State.HELD, reason="tag-unknown")
-    assert summary((row,)) == "1 of 1 ready"
-    assert summary((row, waiting[0])) == "1 of 2 ready · waiting for CI: c0"
-    assert summary((row, *waiting, held)) == "1 of 9 ready · waiting for CI: c0, c1, c2, c3, c4 … · held: tag-unknown"
-    assert summary((held._replace(component=None, reason="hold-label"),)) == "nothing is previewed · held: hold-label"
+def test_a_pull_request_of_which_nothing_is_previewed_has_one_row_that_says_so() -> None:
+    seen = snapshot(pull_request(1, A), inventory=inventory([]))
+    assert states(seen) == {None: "not-previewed not-previewed"}
+    assert plan(seen).holds == ()
+
+
+def test_what_is_told_of_a_head_is_not_up_to_a_pull_request_that_is_refused_or_previews_nothing() -> None:
+    stranger = pull_request(1, A, head_repository_id=FORK)
+    seen = snapshot(stranger, pull_request(2, A, base=RELEASE), pull_request(3, A))
+    told = {head: {c.pr for c in rows} for head, rows in heads_of(matrix(seen))}
+    assert told == {A: {2}}
+    nothing = pull_request(2, A, base=RELEASE)
+    row = matrix(snapshot(nothing, inventory=inventory([])))
+    others = matrix(snapshot(stranger, pull_request(3, A)))
+    assert [{c.pr for c in rows} for _, rows in heads_of((*row, *others))] == [{3}]
+    assert [{c.pr for c in rows} for _, rows in heads_of((*row, *others[:1]))] == [{2}]
 
 
 def test_a_held_pull_request_is_one_row() -> None:

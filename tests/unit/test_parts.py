@@ -96,6 +96,23 @@ def test_every_field_that_a_pass_can_see_is_kept() -> None:
     assert back(seen) == forgetful(seen)
 
 
+GATES: list[dict[str, Any]] = [
+    {"labels": ("größe", "preview")},
+    {"drafts": False},
+    {"members": ()},
+    {"members": (3, 7), "agents": (2**53 - 1,)},
+]
+
+
+@pytest.mark.parametrize("gate", GATES, ids=lambda gate: ",".join(gate))
+def test_every_rule_of_admission_is_kept_and_only_where_there_is_one(gate: dict[str, Any]) -> None:
+    plain = snapshot(pull_request(1, A))
+    seen = replace(plain, policy=replace(plain.policy, **gate))
+    assert back(seen) == forgetful(seen)
+    before, after = (json.loads(split(s)["policy"]) for s in (plain, seen))
+    assert after.keys() - before.keys() == gate.keys()
+
+
 def test_a_part_has_the_id_that_git_gives_its_bytes() -> None:
     raw = split(snapshot())["policy"]
     done = subprocess.run(["git", "hash-object", "--stdin"], input=raw, capture_output=True, check=True)

@@ -242,6 +242,11 @@ AUTHORITY = 'authority: {kind: keys, public_key_files: [/k.pub]}, source_reposit
     [
         ("[main]", "[main, next]", True),
         ("hold_label: ameide/hold", "hold_label: other", True),
+        ("hold_label: ameide/hold", "hold_label: ameide/hold, labels: [preview]", True),
+        ("hold_label: ameide/hold", "hold_label: ameide/hold, drafts: false", True),
+        ("hold_label: ameide/hold", "hold_label: ameide/hold, members: []", True),
+        ("hold_label: ameide/hold", "hold_label: ameide/hold, agents: [3]", True),
+        ("hold_label: ameide/hold", "hold_label: ameide/hold, members: null, agents: [], drafts: true", False),
         ("baseline: none,", f"baseline: signature, {AUTHORITY}", True),
         ("    catalogue", "    baseline: main\n    catalogue", False),
         ("    catalogue", "    baseline: faithful\n    catalogue", True),
@@ -264,6 +269,44 @@ def test_the_policy_is_what_the_file_says_in_any_order_of_branches(write: Write)
     assert policies[0] == policies[1]
     assert policies[0].base_branches == (RefName("refs/heads/main"), RefName("refs/heads/next"))
     assert policies[0].hold_label == "ameide/hold"
+
+
+def test_the_order_of_no_list_of_admission_counts(write: Write) -> None:
+    forms = ("labels: [b, a], members: [9, 10], agents: [4, 3]", "labels: [a, b], members: [10, 9], agents: [3, 4]")
+    found = [
+        loaded(write(CONFIG.replace("hold_label: ameide/hold", f"drafts: false, {form}"))).settings.repositories[0]
+        for form in forms
+    ]
+    assert to_policy(found[0]) == to_policy(found[1])
+    policy = to_policy(found[0])
+    assert (policy.labels, policy.members, policy.agents) == (("a", "b"), (9, 10), (3, 4))
+    assert not policy.drafts
+    assert hash(policy) == hash(to_policy(found[1]))
+
+
+def test_without_rules_of_admission_everybody_and_everything_counts(write: Write) -> None:
+    policy = to_policy(loaded(write(CONFIG)).settings.repositories[0])
+    assert (policy.labels, policy.drafts, policy.members, policy.agents) == ((), True, None, ())
+
+
+@pytest.mark.parametrize(
+    ("rules", "message"),
+    [
+        ("members: [5, 6], agents: [6]", "members and agents both name 6"),
+        ("members: [5, 5]", "members names 5 more than once"),
+        ("agents: [5, 5]", "agents names 5 more than once"),
+        ("labels: [a, a]", "labels names a more than once"),
+        ("labels: [ameide/hold]", "hold_label is one of labels too"),
+        ("labels: ['']", r"admission\.labels\[0\]"),
+        ("members: [0]", r"admission\.members\[0\]"),
+        ("members: ['octocat']", r"admission\.members\[0\] .*expected a whole number"),
+        ("agents: [true]", r"admission\.agents\[0\] .*expected a whole number"),
+        ("drafts: 0", r"admission\.drafts .*expected true or false"),
+    ],
+)
+def test_a_rule_of_admission_that_makes_no_sense_is_refused(write: Write, rules: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        loaded(write(CONFIG.replace("hold_label: ameide/hold", f"hold_label: ameide/hold, {rules}")))
 
 
 @pytest.mark.parametrize("text", ["127.0.0.1:8080", "[::1]:0"])
