@@ -104,7 +104,7 @@ GATES: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("gate", GATES, ids=lambda gate: ",".join(gate))
+@pytest.mark.parametrize("gate", GATES, ids=",".join)
 def test_every_rule_of_admission_is_kept_and_only_where_there_is_one(gate: dict[str, Any]) -> None:
     plain = snapshot(pull_request(1, A))
     seen = replace(plain, policy=replace(plain.policy, **gate))
