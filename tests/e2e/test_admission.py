@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import pygit2
 import pytest
 
+from reconciler.adapters.local_store import record_ref
 from reconciler.adapters.status_local import LocalStatusReporter
 from reconciler.matrix import State
 from reconciler.ports import StatusState
@@ -113,3 +115,19 @@ def test_a_head_of_which_nothing_is_previewed_is_no_failure(shop: Shop) -> None:
     state, lines = told(statuses, head)
     assert (state, lines[0]) == (StatusState.SUCCESS, "nothing is previewed")
     assert f"- `not-previewed`: {REMEDY[Reason.NOT_PREVIEWED]}" in lines
+
+
+def test_a_listing_that_was_cut_short_turns_no_status_over(shop: Shop) -> None:
+    statuses = gated(shop)
+    _, head = shop.opens("docs", DOCS)
+    other, _ = shop.opens("more", {"README.md": "more\n"})
+    with shop.reconciler(status=statuses) as running:
+        running.until_quiet()
+        before = told(statuses, head)
+        assert before[0] is StatusState.SUCCESS
+        repository = pygit2.Repository(str(shop.code))
+        repository.references[record_ref(other)].set_target(repository.create_blob(b"{}"))
+        repository.free()
+        report = running.one_pass()
+    assert {c.reason for c in report.cells} == {"listing-incomplete"}
+    assert told(statuses, head) == before

@@ -391,7 +391,7 @@ _TABLE: tuple[tuple[Callable[[Patch], None], int], ...] = (
     (_an_unknown_tag_closes_its_intent, 7, 150),
     (_tags_that_were_not_confirmed_count_as_written, 7),
     (_tags_whose_request_was_not_answered_are_sent_again, 7, 220),
-    (_a_refused_request_refuses_all_its_tags, 7),
+    (_a_refused_request_refuses_all_its_tags, 7, 200),
     (_a_tag_that_is_refused_by_itself_was_not_made_before, 7),
     (_a_refused_intent_is_ignored, 8),
     (_a_fenced_writer_begins_a_new_epoch, 8),

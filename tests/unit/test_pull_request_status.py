@@ -180,6 +180,15 @@ def test_a_budget_of_one_line_gives_one_line() -> None:
     assert "\n" not in status(cells, 600, max_bytes=FIRST_LINE_MAX_CHARS)[1]
 
 
+def test_a_budget_of_bytes_counts_bytes_in_the_first_line_too() -> None:
+    cells = [READY, *(WAITING._replace(component=c * 30) for c in "ab"), HELD._replace(reason="hold-label")]
+    missing = FIRST_LINE_MAX_CHARS - len(line(*cells, age_s=600))
+    cells[2] = WAITING._replace(component="b" * (30 + missing))
+    full = line(*cells, age_s=600)
+    assert (len(full), len(full.encode())) == (FIRST_LINE_MAX_CHARS, FIRST_LINE_MAX_CHARS + 2)  # a dot is two bytes
+    assert len(status(cells, 600, max_bytes=FIRST_LINE_MAX_CHARS)[1].encode()) <= FIRST_LINE_MAX_CHARS
+
+
 @pytest.mark.parametrize(("cells", "max_bytes"), [((), TEXT_MAX_BYTES), ((READY,), FIRST_LINE_MAX_CHARS - 1)])
 def test_no_cell_and_no_room_are_refused(cells: tuple[Cell, ...], max_bytes: int) -> None:
     with pytest.raises(ValueError, match="expected a cell and at least 140 bytes"):
