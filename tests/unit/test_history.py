@@ -112,6 +112,21 @@ def test_a_reader_of_the_log_knows_a_head_that_was_taken_up_again_and_resolved_s
     assert not read.ended
 
 
+def test_a_head_is_decided_since_its_first_decision_or_since_it_was_taken_up_again() -> None:
+    log = Ledger()
+    log.append(Kind.DECISION, PINNED.to_json())
+    log.append(Kind.DECISION, RESOLUTION)
+    live = log.history()
+    assert live.decided_at == {A: log.entries[0][1].at}
+    log.append(Kind.TOMBSTONE, live.tombstone(A, (1,)))
+    live.apply(*log.entries[-1])
+    assert live.decided_at == {}
+    live.revive(A, log.read)
+    assert live.decided_at == {A: log.entries[2][1].at}
+    log.append(Kind.OBSERVATION, observation(*live.revivals()))
+    assert log.history().decided_at == {A: log.entries[3][1].at}
+
+
 def test_a_second_tombstone_remembers_what_was_resolved_in_between() -> None:
     log, live = ended_and_back()
     log.append(Kind.DECISION, RESOLUTION)
