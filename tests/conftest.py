@@ -20,6 +20,7 @@ pytest_plugins: list[str] = [
     "tests.fixtures.embedded",
     "tests.fixtures.git_repos",
     "tests.fixtures.git_http",
+    "tests.fixtures.github_server",
     "tests.fixtures.shop",
     "tests.fixtures.sigstore",
 ]

@@ -22,7 +22,7 @@ from reconciler.adapters.http_transport import Call, Origin, Transport
 from reconciler.ports import Clock
 from state import canonical
 from state.canonical import Json
-from state.errors import ConfigError, Denied, InvalidValue, Terminal, Unavailable
+from state.errors import ConfigError, Denied, InvalidValue, RateLimited, Terminal, Unavailable
 
 _FILE_MAX_BYTES: Final = 64 * 1024
 _TOKEN_MAX_CHARS: Final = 4096
@@ -116,13 +116,14 @@ class GitHubAppToken:
         self._transport = Transport(requests.Session(), Origin.of(self._root), self._limits, clock, verify)
         self._lock = threading.Lock()
         self._token = ""
-        self._expires = datetime.min.replace(tzinfo=clock.now().tzinfo)
+        self._replace_at: datetime | None = None
 
     def token(self, *, fresh: bool = False) -> str:
         """The installation token, made anew shortly before it ends or after it was refused."""
         with self._lock:
-            if fresh or self._clock.now() >= self._expires - _REFRESH_BEFORE:
-                self._token, self._expires = self._exchange()
+            if fresh or self._replace_at is None or self._clock.now() >= self._replace_at:
+                self._token, expires = self._exchange()
+                self._replace_at = expires - _REFRESH_BEFORE
             return self._token
 
     def close(self) -> None:
@@ -159,6 +160,9 @@ class GitHubAppToken:
         status = response.status_code
         if status == 201:
             return _token_of(response.content, where)
+        limited = response.headers.get("x-ratelimit-remaining") == "0" or "Retry-After" in response.headers
+        if status == 429 or (status == 403 and limited):
+            raise RateLimited(f"{where}: answered {status}", retry_after_s=self._limits.cooldown_s)
         if status in {401, 403}:
             raise Denied(
                 f"{where}: answered {status}; check the App's id and key, this machine's clock, and that the "
@@ -171,7 +175,7 @@ class GitHubAppToken:
                 f"{where}: answered 422; the installation lacks {self._repository_name} or one of the permissions "
                 f"{', '.join(f'{k}: {v}' for k, v in sorted(self._permissions.items()))}"
             )
-        if status in {408, 429} or status >= 500:
+        if status == 408 or status >= 500:
             raise Unavailable(f"{where}: answered {status}")
         raise Terminal(f"{where}: answered {status}, expected 201")
 
@@ -186,6 +190,9 @@ def _token_of(raw: bytes, where: str) -> tuple[str, datetime]:
     try:
         if not isinstance(token, str) or not token.isprintable() or not isinstance(expires, str):
             raise ValueError
-        return token, datetime.fromisoformat(expires)
+        when = datetime.fromisoformat(expires)
+        if when.tzinfo is None:
+            raise ValueError
+        return token, when
     except ValueError:
         raise Unavailable(f"{where}: expected token and expires_at in the answer") from None
