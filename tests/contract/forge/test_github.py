@@ -143,7 +143,7 @@ def test_a_spent_quota_waits_for_its_reset(github: GitHubUnderTest) -> None:
         "X-RateLimit-Remaining": "0",
         "X-RateLimit-Reset": str(int(time.time()) + 900),
     }
-    told = b'{"message": "API rate limit exceeded"}'
+    told = b'{"message": "no word of a limit"}'
     github.forge.fault = lambda seen: Reply(403, headers, told) if seen.path == "/x" else None
     with pytest.raises(RateLimited) as caught:
         github.client.get("/x")
@@ -341,3 +341,28 @@ def test_a_limit_at_the_token_itself_passes_by(github: GitHubUnderTest) -> None:
     github.forge.fault = lambda _: Reply(403, {"Retry-After": "5"}, b"{}")
     with pytest.raises(RateLimited):
         github.tested.reader.open_pull_requests()
+
+
+def test_a_filter_that_is_ignored_does_not_make_strangers_ours(github: GitHubUnderTest) -> None:
+    driver = driver_of(github)
+    driver.branch(BRANCH, driver.commit())
+    driver.open_from_fork(driver.commit(), 987_654, BRANCH)
+    driver.open(driver.commit())
+
+    def ignore_the_filter(seen: Seen) -> Reply | None:
+        if seen.method != "GET" or not seen.path.endswith("/pulls"):
+            return None
+        everything = [github.forge.shown(number) for number in sorted(github.forge.pulls)]
+        return Reply(200, {"Content-Type": "application/json"}, json.dumps(everything).encode())
+
+    github.forge.fault = ignore_the_filter
+    assert github.tested.writer.find_change(BRANCH, MAIN) == ()
+
+
+def test_a_pull_request_of_a_repository_that_is_gone_is_not_read_as_closed(github: GitHubUnderTest) -> None:
+    driver = driver_of(github)
+    number = driver.open(driver.commit())
+    assert github.tested.reader.pull_request(number) is not None
+    github.forge.name = "acme/elsewhere"
+    with pytest.raises(Terminal):
+        github.tested.reader.pull_request(number)
