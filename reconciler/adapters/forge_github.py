@@ -16,6 +16,7 @@ from reconciler.adapters.forge_pages import listing
 from reconciler.adapters.forge_records import Id, Record, parsed
 from reconciler.adapters.git_refs import RemoteRefs
 from reconciler.ports import Permission, RepositoryIdentity
+from state.canonical import Json
 from state.errors import InvalidValue, Terminal
 from state.git import CommitId, RefName
 from state.observed import Listing, PullRequest
@@ -60,6 +61,7 @@ class _Base(Record):
 class PullRecord(Record):
     """One pull request, in a list or alone."""
 
+    id: Id
     number: Id
     state: str
     draft: bool = False
@@ -161,6 +163,7 @@ class GitHubForge:
             key="id",
             page_size=PAGE_SIZE,
             pages_max=PAGES_MAX,
+            reduce=_listed,
         )
         if paged is None:
             raise Terminal(f"{what}: 404 although the repository is there; check what the credential may read")
@@ -207,6 +210,14 @@ class GitHubForge:
         if user.id != user_id or granted.user is None or granted.user.id != user_id:
             raise Terminal(f"user {user_id}: the login leads to another account now; ask again")
         return _PERMISSIONS.get(granted.permission, Permission.NONE)
+
+
+def _listed(raw: dict[str, Json]) -> dict[str, Json]:
+    """What a listing needs of a record; of an unusable one only its id, so that its reader refuses it too."""
+    try:
+        return PullRecord.model_validate(raw).model_dump(mode="json", exclude={"body"})
+    except ValidationError:
+        return {"id": raw.get("id")}
 
 
 class _Granted(Record):

@@ -8,7 +8,7 @@ is where. With ETags the second reading costs nothing, and an unchanged listing 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 from reconciler.adapters.forge_client import Answer, ForgeClient
@@ -45,19 +45,33 @@ def listing(
     key: str,
     page_size: int,
     pages_max: int,
+    reduce: Callable[[dict[str, Json]], dict[str, Json]] = dict,
 ) -> Paged | None:
     """Every record, oldest first as the query asks for; None on a 404.
 
     Args:
         what: the list's name in messages.
         key: the member that tells one record from another.
+        reduce: makes of a record what is kept of it; `key` has to stay.
         page_size: as the query asks for it, under the forge's own name.
 
     Raises Transient or Denied as soon as any page cannot be read.
     """
+
+    def kept(body: Json) -> Json:
+        if not isinstance(body, list):
+            return body
+        # A record that is none is kept as an empty one, which its reader refuses: it must not vanish from the count.
+        return [reduce(record) if isinstance(record, dict) else {} for record in body]
+
     before: _Sweep | None = None
     for _ in range(SWEEPS_MAX):
-        sweep = _sweep(client, path, query, what, page_size=page_size, pages_max=pages_max)
+        sweep = _sweep(
+            lambda page: client.get(path, {**query, "page": page}, conditional=True, reduce=kept),
+            what,
+            page_size=page_size,
+            pages_max=pages_max,
+        )
         if sweep is None:
             return None
         agrees = before is not None and sweep.order(key) == before.order(key)
@@ -68,13 +82,11 @@ def listing(
     return Paged(tuple(record for page in before.pages for record in page), complete=False)
 
 
-def _sweep(
-    client: ForgeClient, path: str, query: Mapping[str, str | int], what: str, *, page_size: int, pages_max: int
-) -> _Sweep | None:
+def _sweep(ask: Callable[[int], Answer], what: str, *, page_size: int, pages_max: int) -> _Sweep | None:
     pages: list[tuple[dict[str, Json], ...]] = []
     unchanged = True
     for number in range(1, pages_max + 1):
-        answer = client.get(path, {**query, "page": number}, conditional=True)
+        answer = ask(number)
         if not answer.found:
             if number > 1:
                 raise Unavailable(f"{what}: page {number} is gone while the list was read")
@@ -97,5 +109,4 @@ def _as_many_as_told(answer: Answer, count: int) -> bool:
 def _records(answer: Answer, what: str) -> tuple[dict[str, Json], ...]:
     if not isinstance(answer.body, list):
         raise Terminal(f"{what}: expected a list, got {type(answer.body).__name__}; check the API's address")
-    # A record that is none is kept as an empty one, which its reader refuses: it must not vanish from the count.
-    return tuple(record if isinstance(record, dict) else {} for record in answer.body)
+    return tuple(record for record in answer.body if isinstance(record, dict))

@@ -366,3 +366,14 @@ def test_a_pull_request_of_a_repository_that_is_gone_is_not_read_as_closed(githu
     github.forge.name = "acme/elsewhere"
     with pytest.raises(Terminal):
         github.tested.reader.pull_request(number)
+
+
+def test_a_listing_remembers_no_more_than_it_needs(github: GitHubUnderTest) -> None:
+    head = driver_of(github).commit()
+    for _ in range(3):
+        github.forge.open(head, body="description " * 1000)
+    for _ in range(2):
+        assert len(github.tested.reader.open_pull_requests().pull_requests) == 3
+    kept = json.dumps([stored.answer.body for stored in github.client._stored.values()])
+    assert head in kept
+    assert "description" not in kept
