@@ -15,11 +15,13 @@ from reconciler import __version__, wiring
 from reconciler.adapters.clock import SystemClock
 from reconciler.adapters.metrics_prometheus import PrometheusMetrics
 from reconciler.adapters.wakeups import Wakeups, Watched
+from reconciler.code_forge import CALL_TIMEOUT_FACTOR
 from reconciler.events import Emitter, Event
 from reconciler.looking import Tick
 from reconciler.loop import Condition, Loop
 from reconciler.passes import PassReport
 from reconciler.settings import Loaded, load
+from reconciler.settings_model import LocalForgeSettings
 from reconciler.web.host import Host
 from state.errors import Fenced, ReconcilerError, Terminal, Transient
 from state.oci import Digest
@@ -110,9 +112,9 @@ class Daemon:
         """Run one configuration until it is replaced or the process stops; the one to go on with."""
         settings = loaded.settings
         with ExitStack() as stack:
-            self._live_s = LIVE_MARGIN_S + wiring.CALL_TIMEOUT_FACTOR * settings.request_timeout_s
-            wiring.refuse_shared_logs(settings)
+            self._live_s = LIVE_MARGIN_S + CALL_TIMEOUT_FACTOR * settings.request_timeout_s
             common = stack.enter_context(wiring.shared(loaded, self._emit, self._metrics, self._stopping))
+            wiring.refuse_shared_logs(common)
             tick: Tick = self._tick
             writers = [stack.enter_context(wiring.writer(common, r, tick)) for r in settings.repositories]
             for repository in writers:
@@ -162,7 +164,11 @@ class Daemon:
     def _wakeups(self, loaded: Loaded, loop: Loop) -> Wakeups:
         settings = loaded.settings
         watched = [Watched(loaded.path.absolute().parent, _CONFIG)]
-        watched += (Watched(r.forge.path / "refs", f"{_FORGE}{r.name}", recursive=True) for r in settings.repositories)
+        watched += (
+            Watched(r.forge.path / "refs", f"{_FORGE}{r.name}", recursive=True)
+            for r in settings.repositories
+            if isinstance(r.forge, LocalForgeSettings)
+        )
 
         def wake(reason: str) -> None:
             name = reason.removeprefix(_FORGE) if reason.startswith(_FORGE) else None

@@ -1,6 +1,7 @@
 """Tests of everything a configuration names, from the inside out: each with what was found and the remedy.
 
-Nothing outside is changed: what is written is a file and a mirror of its own in `state_dir`, which are removed again.
+Nothing outside is changed: what is written is files in `state_dir`, which are removed again, and the mirror of a code
+repository that is not on this machine, which is a cache.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def diagnose(loaded: Loaded, clock: Clock, random: Random) -> Iterator[Finding]:
     yield attempt("state_dir", lambda: _state_dir(settings.state_dir), "make it a directory this user may write to")
     catalogues: list[Catalogue] = []
     for repository in settings.repositories:
-        yield from doctor_repository.diagnose(repository, settings, catalogues)
+        yield from doctor_repository.diagnose(repository, settings, catalogues, clock, random)
     yield from doctor_registry.undeclared(settings, catalogues)
     for registry in settings.registries:
         yield from doctor_registry.diagnose(registry, settings, catalogues, clock, random)

@@ -6,21 +6,24 @@ import functools
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final
 
 import pygit2
 
-from reconciler.adapters.forge_local import LocalForge
+from reconciler import doctor_forge
 from reconciler.adapters.gitops_pygit2 import GitOpsRepository
 from reconciler.adapters.local_repository import LocalRepository, blob, target
+from reconciler.adapters.metrics_prometheus import PrometheusMetrics
 from reconciler.adapters.signer_ssh import SshSigner
 from reconciler.catalogue import parse_catalogue
+from reconciler.code_forge import CALL_TIMEOUT_FACTOR, CodeForge, opened
 from reconciler.evidence.assembling import authority_of, signer_of
 from reconciler.findings import Finding, Status, attempt, secret
+from reconciler.ports import Clock, Random, RepositoryIdentity
 from reconciler.settings import RepositorySettings, Settings
-from reconciler.settings_model import EvidenceSettings
-from reconciler.wiring import CALL_TIMEOUT_FACTOR
+from reconciler.settings_model import EvidenceSettings, GitHubForgeSettings, LocalForgeSettings
 from state import log_read, log_verify
 from state.errors import ConfigError, Denied, ReconcilerError, Terminal, Transient
 from state.git import CommitId, RefName
@@ -32,15 +35,29 @@ FILE_MAX_BYTES: Final = 1024 * 1024
 _PREFIX: Final = ".ameide-doctor-"
 
 
-def diagnose(settings: RepositorySettings, whole: Settings, catalogues: list[Catalogue]) -> Iterator[Finding]:
+def diagnose(
+    settings: RepositorySettings, whole: Settings, catalogues: list[Catalogue], clock: Clock, random: Random
+) -> Iterator[Finding]:
     """Every check of one repository; the catalogues that could be read are added to `catalogues`."""
-    name, path = settings.name, settings.forge.path
-    forge = attempt(f"{name}: forge", lambda: _forge(path), f"make it one with `ameide local init {path}`")
-    yield forge
+    name = settings.name
     own: list[Catalogue] = []
-    for branch in settings.admission.base_branches:
-        run = functools.partial(_catalogue, settings, branch, own)
-        yield attempt(f"{name}: catalogue", run, f"commit a valid {settings.catalogue} to {branch}")
+    identity: RepositoryIdentity | None = None
+    if isinstance(settings.forge, GitHubForgeSettings):
+        yield doctor_forge.credential(name, settings.forge)
+    with ExitStack() as stack:
+        try:
+            forge = stack.enter_context(
+                opened(whole, settings, clock=clock, random=random, metrics=PrometheusMetrics())
+            )
+        except ReconcilerError as error:
+            yield Finding(f"{name}: forge", Status.FAIL, str(error), _forge_remedy(settings))
+        else:
+            identity = forge.identity
+            yield attempt(f"{name}: forge", functools.partial(doctor_forge.listed, forge), _forge_remedy(settings))
+            yield from doctor_forge.permissions(settings, whole, forge, clock, random)
+            for branch in settings.admission.base_branches:
+                run = functools.partial(_catalogue, settings, forge, branch, own)
+                yield attempt(f"{name}: catalogue", run, f"commit a valid {settings.catalogue} to {branch}")
     catalogues += own
     yield from _gitops(settings, whole, own)
     key = settings.log.key_file
@@ -48,9 +65,10 @@ def diagnose(settings: RepositorySettings, whole: Settings, catalogues: list[Cat
     yield signer
     log = attempt(f"{name}: log", lambda: _log(settings), "find out who changed the log: `ameide log verify`")
     yield log
-    if forge.status is signer.status is log.status is Status.OK:
+    if identity is not None and signer.status is log.status is Status.OK:
+        known = identity
         remedy = "name the key file that signed the log so far; a new key must be announced by the old one"
-        yield attempt(f"{name}: log key in force", lambda: _key_in_force(settings), remedy)
+        yield attempt(f"{name}: log key in force", lambda: _key_in_force(settings, known.id), remedy)
     yield from _log_remote(settings, whole)
     yield from _evidence(settings)
 
@@ -77,12 +95,10 @@ def _usable(evidence: EvidenceSettings) -> str:
     return f"key {signer.name()}" if evidence.signer.kind == "key" else "sigstore"
 
 
-def _forge(path: Path) -> str:
-    forge = LocalForge(path)
-    identity, listing = forge.repository(), forge.open_pull_requests()
-    if not listing.complete:
-        raise Terminal(f"{path}: the listing of open pull requests is not complete")
-    return f"repository id {identity.id}, {len(listing.pull_requests)} open pull requests"
+def _forge_remedy(settings: RepositorySettings) -> str:
+    if isinstance(settings.forge, LocalForgeSettings):
+        return f"make it one with `ameide local init {settings.forge.path}`"
+    return "check forge.url, forge.repository, and that the credential may see the repository"
 
 
 def file_at(path: Path, ref: RefName, file: str) -> tuple[CommitId, bytes]:
@@ -107,8 +123,15 @@ def catalogue_at(path: Path, ref: RefName, file: str) -> Catalogue:
     return parse_catalogue(raw, commit, what=f"{file} on {ref.short}")
 
 
-def _catalogue(settings: RepositorySettings, branch: str, catalogues: list[Catalogue]) -> str:
-    made = catalogue_at(settings.forge.path, RefName.branch(branch), settings.catalogue)
+def _catalogue(settings: RepositorySettings, forge: CodeForge, branch: str, catalogues: list[Catalogue]) -> str:
+    if isinstance(settings.forge, LocalForgeSettings):
+        made = catalogue_at(settings.forge.path, RefName.branch(branch), settings.catalogue)
+    else:
+        with forge.mirror() as mirror:
+            tip = mirror.branch_tip(RefName.branch(branch))
+            if tip is None:
+                raise Terminal(f"{forge.identity.name}: no branch {branch}")
+            made = mirror.catalogue(tip)
     catalogues.append(made)
     return f"{len(made.images)} images, {len(made.components)} components, at {made.commit.short}"
 
@@ -178,9 +201,9 @@ def _log(settings: RepositorySettings) -> str:
     return f"{path}: {report.entries} entries verified, not checked against an outside list"
 
 
-def _key_in_force(settings: RepositorySettings) -> str:
+def _key_in_force(settings: RepositorySettings, repository_id: int) -> str:
     path = settings.log.path
-    ref = LogName(LocalForge(settings.forge.path).repository().id, Role.RECONCILER).ref
+    ref = LogName(repository_id, Role.RECONCILER).ref
     if not path.exists() or ref not in log_read.branches(log_read.open_repository(path)):
         return f"{path}: no {ref.short} yet; the first start begins it with this key"
     expected = log_read.key_in_force(log_read.LogReader(path, ref))
@@ -204,10 +227,27 @@ def _log_remote(settings: RepositorySettings, whole: Settings) -> Iterator[Findi
             empty = pygit2.init_repository(directory, bare=True)
             try:
                 found = remote.branches(empty, "refs/heads/log/")
+                _ask_to_push(remote, empty)
             finally:
                 empty.free()
-        return f"{remote.url}: readable, {len(found)} logs in it; whether it takes a push is not tried"
+        return f"{remote.url}: readable, {len(found)} logs in it, and a push may begin"
 
     yield attempt(
         check, read, "check log.remote, the network, and that log.remote_credential_file may read and push there"
     )
+
+
+class _Asked(Exception):
+    """The server was ready for the push that ends here."""
+
+
+def _ask_to_push(remote: LogRemote, empty: pygit2.Repository) -> None:
+    """Begin a push, and send nothing. Raises Denied where the credential may only read, or Unavailable."""
+    nobody = pygit2.Signature("ameide doctor", "ameide@localhost", 0, 0)
+    commit = empty.create_commit(None, nobody, nobody, "asked, never sent\n", empty.TreeBuilder().write(), [])
+
+    def ask(_: CommitId | None) -> None:
+        raise _Asked
+
+    with suppress(_Asked):
+        remote.push(empty, CommitId(str(commit)), "refs/heads/log/doctor", check=ask)

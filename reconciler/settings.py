@@ -181,11 +181,16 @@ def _cross_problems(settings: Settings) -> Iterable[tuple[Location, str]]:
                 (*at, "evidence", "release_sets"),
                 f"its registry is not declared; there are {', '.join(sorted(hosts))}",
             )
-        if log.path in (repository.forge.path, Path(repository.gitops.url.removeprefix("file://"))):
+        if str(log.path) in (repository.forge.git_url, repository.gitops.url.removeprefix("file://")):
             yield (*at, "log", "path"), "the log needs a repository of its own, not the code or GitOps repository"
         for key, value, where, text in (
             ("name", repository.name, (*at, "name"), "give each repository its own name"),
-            ("forge.path", repository.forge.path, (*at, "forge", "path"), "each code repository is declared once"),
+            (
+                "forge",
+                repository.forge.git_url,
+                (*at, "forge", _named_by(repository)),
+                "each code repository is declared once",
+            ),
         ):
             first_n, _ = seen.setdefault((key, value), (n, None))
             if first_n != n:
@@ -194,6 +199,10 @@ def _cross_problems(settings: Settings) -> Iterable[tuple[Location, str]]:
         first_n, remote = seen.setdefault(("log.path", log.path), (n, log.remote))
         if remote != log.remote:
             yield (*at, "log", "remote"), f"repositories[{first_n}] pushes the same log.path to another remote"
+
+
+def _named_by(repository: RepositorySettings) -> str:
+    return "path" if repository.forge.kind == "local" else "repository"
 
 
 def _worded(error: ErrorDetails) -> str:

@@ -57,6 +57,12 @@ def _log_url(text: str) -> str:
     return text
 
 
+def _forge_url(text: str) -> str:
+    if transport(text) not in {Transport.HTTPS, Transport.HTTP}:
+        raise ValueError("expected the forge's address such as https://github.com")
+    return text
+
+
 def _address(text: str) -> str:
     split_address(text)
     return text
@@ -93,6 +99,7 @@ GitUrl: TypeAlias = Annotated[str, AfterValidator(_git_url)]
 LogUrl: TypeAlias = Annotated[str, AfterValidator(_log_url)]
 Address: TypeAlias = Annotated[str, AfterValidator(_address)]
 Label: TypeAlias = Annotated[str, Field(min_length=1, max_length=100)]
+ForgeUrl: TypeAlias = Annotated[str, AfterValidator(_forge_url)]
 ForgeId: TypeAlias = Annotated[int, Field(ge=1, le=2**53 - 1)]
 RegistryHost: TypeAlias = Annotated[
     str, Field(max_length=255, pattern=r"^([a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:]+\])(:[0-9]{1,5})?$")
@@ -158,9 +165,71 @@ class LocalForgeSettings(Section):
     path: AbsolutePath
     """The bare code repository; its pull requests are refs in it."""
 
+    @property
+    def git_url(self) -> str:
+        """Where git fetches from; no two repositories share it."""
+        return str(self.path)
 
-ForgeSettings: TypeAlias = LocalForgeSettings
-"""Becomes a union discriminated by `kind` with the second forge."""
+
+class GitHubAppSettings(Section):
+    """A GitHub App: its tokens last an hour and can do no more than the reconciler asks for."""
+
+    app_id: ForgeId
+    """The App's id, as its settings page shows it."""
+    installation_id: ForgeId
+    """The id of its installation in the organisation; the last part of the installation page's address."""
+    private_key_file: AbsolutePath
+    """PEM file with the App's private key, as GitHub hands it out."""
+
+
+class GitHubForgeSettings(Section):
+    """A repository at github.com, at a GitHub Enterprise Server or at GitHub Enterprise Cloud (ghe.com)."""
+
+    kind: Literal["github"]
+    """Kind of forge."""
+    url: ForgeUrl
+    """Where the forge is: https://github.com, or the address of a GitHub Enterprise Server."""
+    repository: str = Field(pattern=r"^[A-Za-z0-9._-]{1,100}/[A-Za-z0-9._-]{1,100}$")
+    """The code repository as owner/name. A rename is followed."""
+    repository_id: ForgeId | None = None
+    """Its numeric id: another repository that takes the name is refused from the start. Null takes the id that the
+    name has when the process starts."""
+    app: GitHubAppSettings | None = None
+    """A GitHub App, which shows a whole text on each head. Exactly one of this and `token_file` is set."""
+    token_file: AbsolutePath | None = None
+    """File with a token on one line, read anew when it changes. A status then shows one line."""
+    ca_file: AbsolutePath | None = None
+    """PEM file with the only authorities that may vouch for this forge; null for the built-in list."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.app is None) == (self.token_file is None):
+            raise ValueError("expected exactly one of app and token_file")
+        return self
+
+    @property
+    def access(self) -> GitHubAppSettings | Path:
+        """The App, or the file with the token: the one that is set."""
+        chosen = self.app or self.token_file
+        if chosen is None:
+            raise ValueError("expected exactly one of app and token_file")
+        return chosen
+
+    @property
+    def api_root(self) -> str:
+        """Root of the REST API. Source: docs.github.com, REST API of GitHub.com, ghe.com and Enterprise Server."""
+        scheme, _, host = self.url.rstrip("/").partition("://")
+        if host == "github.com" or host.endswith(".ghe.com"):
+            return f"{scheme}://api.{host}"
+        return f"{scheme}://{host}/api/v3"
+
+    @property
+    def git_url(self) -> str:
+        """Where git fetches from; no two repositories share it."""
+        return f"{self.url.rstrip('/')}/{self.repository}.git"
+
+
+ForgeSettings: TypeAlias = Annotated[LocalForgeSettings | GitHubForgeSettings, Field(discriminator="kind")]
 
 
 class GitOpsSettings(Section):

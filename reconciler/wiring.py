@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -13,8 +14,6 @@ from typing import Final, NamedTuple
 from reconciler.adapters.acceptance_files import AcceptanceFiles
 from reconciler.adapters.clock import SystemClock, SystemRandom
 from reconciler.adapters.executor import ThreadExecutor
-from reconciler.adapters.forge_local import LocalForge
-from reconciler.adapters.git_pygit2 import Mirror
 from reconciler.adapters.gitops_pygit2 import GitOpsRepository
 from reconciler.adapters.metrics_prometheus import PrometheusMetrics
 from reconciler.adapters.registry_credential import Credential
@@ -22,7 +21,7 @@ from reconciler.adapters.registry_limits import Limits
 from reconciler.adapters.registry_oras import OrasRegistry
 from reconciler.adapters.registry_router import Registries
 from reconciler.adapters.signer_ssh import SshSigner
-from reconciler.adapters.status_local import LocalStatusReporter
+from reconciler.code_forge import CALL_TIMEOUT_FACTOR, CodeForge, opened
 from reconciler.events import Emitter
 from reconciler.evidence.assembling import release_targets_of, releases_of, verifier_of
 from reconciler.looking import Look, Rules, Sources, Tick
@@ -82,10 +81,6 @@ class Shared:
     stopping: threading.Event
 
 
-CALL_TIMEOUT_FACTOR: Final = 4
-"""One call with all its tries, or one fetch, may take so many times `request_timeout_s`."""
-
-
 @contextmanager
 def shared(
     loaded: Loaded, emit: Emitter, metrics: PrometheusMetrics, stopping: threading.Event | None = None
@@ -132,19 +127,20 @@ def shared(
 
 
 @contextmanager
-def readers(common: Shared, repository: RepositorySettings, tick: Tick | None = None) -> Iterator[Sources]:
+def code_forge(common: Shared, repository: RepositorySettings) -> Iterator[CodeForge]:
+    """The forge of one repository, opened with what all of them share."""
+    with opened(common.settings, repository, clock=common.clock, random=common.random, metrics=common.metrics) as forge:
+        yield forge
+
+
+@contextmanager
+def readers(
+    common: Shared, repository: RepositorySettings, forge: CodeForge, tick: Tick | None = None
+) -> Iterator[Sources]:
     """Everything that reads, for one repository; nothing in it can write outside."""
     settings = common.settings
-    forge = LocalForge(repository.forge.path)
-    identity = forge.repository()
-    mirror = Mirror(
-        settings.state_dir / "mirrors" / str(identity.id),
-        str(repository.forge.path),
-        catalogue_path=repository.catalogue,
-        timeout_s=float(settings.request_timeout_s) * CALL_TIMEOUT_FACTOR,
-    )
     gitops = GitOpsRepository(
-        settings.state_dir / "mirrors" / f"{identity.id}-gitops",
+        settings.state_dir / "mirrors" / f"{forge.identity.id}-gitops",
         repository.gitops.url,
         ref=repository.gitops.ref,
         inventory_path=repository.gitops.inventory,
@@ -155,19 +151,19 @@ def readers(common: Shared, repository: RepositorySettings, tick: Tick | None = 
     verifier = verifier_of(
         repository.verification, common.registries, common.clock, refused_for_s=float(settings.poll_interval_s)
     )
-    sources = Sources(
-        forge=forge,
-        git=mirror,
-        gitops=gitops,
-        registry=common.registries,
-        verifier=verifier,
-        releases=releases_of(repository, common.registries),
-        executor=common.executor,
-        clock=common.clock,
-        random=common.random,
-        stopping=common.stopping.is_set,
-    )
-    with mirror, gitops:
+    with gitops, forge.mirror() as mirror:
+        sources = Sources(
+            forge=forge.reader,
+            git=mirror,
+            gitops=gitops,
+            registry=common.registries,
+            verifier=verifier,
+            releases=releases_of(repository, common.registries),
+            executor=common.executor,
+            clock=common.clock,
+            random=common.random,
+            stopping=common.stopping.is_set,
+        )
         yield sources if tick is None else replace(sources, tick=tick)
 
 
@@ -177,11 +173,13 @@ def writer(common: Shared, repository: RepositorySettings, tick: Tick | None = N
 
     Raises Terminal if another process writes this log, LogRollback or IntegrityError if it cannot be stood on.
     """
-    with readers(common, repository, tick) as sources, open_log(common, repository, sources) as log:
-        status = LocalStatusReporter(repository.forge.path)
-        status.recover()  # under the log's lock, so no other process of this log reports now
-        reporting = Reporting(common.emit, common.metrics, status)
-        accepted = acceptances_of(common.settings, sources.forge.repository().id)
+    with (
+        code_forge(common, repository) as forge,
+        readers(common, repository, forge, tick) as sources,
+        open_log(common, repository, forge.identity.id) as log,
+    ):
+        reporting = Reporting(common.emit, common.metrics, forge.status())
+        accepted = acceptances_of(common.settings, forge.identity.id)
         release = release_targets_of(repository, common.registries, sources.verifier, common.executor)
         yield Repository(
             repository.name, sources, common.registries, log, reporting, acceptances=accepted, release=release
@@ -192,13 +190,13 @@ def acceptances_of(settings: Settings, repository_id: int) -> AcceptanceFiles:
     return AcceptanceFiles(settings.state_dir / "acceptances" / str(repository_id))
 
 
-def open_log(common: Shared, repository: RepositorySettings, sources: Sources) -> GitLog:
+def open_log(common: Shared, repository: RepositorySettings, repository_id: int) -> GitLog:
     """The repository's log with its key, not active yet. Raises ConfigError if the key cannot be used."""
     settings = repository.log
     signer = SshSigner.from_file(settings.key_file)
     return GitLog(
         settings.path,
-        sources.forge.repository().id,
+        repository_id,
         ROLE,
         sign=signer.sign,
         public_key=signer.public_key(),
@@ -216,12 +214,12 @@ def rehearse(loaded: Loaded, emit: Emitter, metrics: PrometheusMetrics) -> None:
     Raises what such a start would: ConfigError, Terminal or Transient.
     """
     with shared(loaded, emit, metrics) as common:
-        refuse_shared_logs(loaded.settings)
+        refuse_shared_logs(common)
         for repository in loaded.settings.repositories:
-            with readers(common, repository) as sources:
+            with code_forge(common, repository) as forge, readers(common, repository, forge) as sources:
                 release_targets_of(repository, common.registries, sources.verifier, common.executor)
-                log = open_log(common, repository, sources)
-                reader = _log_reader(repository, sources.forge.repository().id)
+                log = open_log(common, repository, forge.identity.id)
+                reader = _log_reader(repository, forge.identity.id)
                 if reader is not None and (key := key_in_force(reader)) != log.public_key:
                     raise ConfigError(
                         f"{repository.name}: the log's key in force is {key}, {repository.log.key_file} holds another; "
@@ -229,16 +227,24 @@ def rehearse(loaded: Loaded, emit: Emitter, metrics: PrometheusMetrics) -> None:
                     )
 
 
-def refuse_shared_logs(settings: Settings) -> None:
-    """Raise ConfigError if two repositories would write one log: the same forge id and the same log repository."""
+def refuse_shared_logs(common: Shared) -> None:
+    """Raise ConfigError if two repositories would write one log: the same forge id and the same log repository.
+
+    Asks the forge of each repository whose log path another one has too.
+    """
     seen: dict[tuple[Path, int], str] = {}
-    for repository in settings.repositories:
-        identity = LocalForge(repository.forge.path).repository()
+    paths = Counter(repository.log.path for repository in common.settings.repositories)
+    for repository in common.settings.repositories:
+        if paths[repository.log.path] == 1:
+            continue
+        with code_forge(common, repository) as forge:
+            identity = forge.identity
         other = seen.setdefault((repository.log.path, identity.id), repository.name)
         if other != repository.name:
             raise ConfigError(
                 f"{repository.name} and {other} have the same forge id {identity.id} and would write one log; "
-                "give the copy an id of its own (`git config ameide.repositoryid`), or drop one of them"
+                "give each a log.path of its own, or a copied local repository an id of its own "
+                "(`git config ameide.repositoryid`), or drop one of them"
             )
 
 
@@ -256,8 +262,8 @@ def look_only(common: Shared, repository: RepositorySettings, tick: Tick | None 
     A log that does not exist yet is an empty one.
     """
     history = History()
-    with readers(common, repository, tick) as sources:
-        log = _log_reader(repository, sources.forge.repository().id)
+    with code_forge(common, repository) as forge, readers(common, repository, forge, tick) as sources:
+        log = _log_reader(repository, forge.identity.id)
         for logged in log.entries() if log is not None else ():
             history.apply(logged.id, logged.entry)
 
@@ -277,12 +283,13 @@ def quarantine_of(
 
     Reads the forge and the log alone. Raises Terminal if no such pull request is open.
     """
-    forge = LocalForge(repository.forge.path)
-    pull_request = forge.pull_request(number)
+    clock, random, metrics = SystemClock(), SystemRandom(), PrometheusMetrics()
+    with opened(settings, repository, clock=clock, random=random, metrics=metrics) as forge:
+        pull_request = forge.reader.pull_request(number)
+        identity = forge.identity.id
     if pull_request is None:
         raise Terminal(f"{repository.name}: no pull request #{number} is open")
     history = History()
-    identity = forge.repository().id
     log = _log_reader(repository, identity)
     for logged in log.entries() if log is not None else ():
         history.apply(logged.id, logged.entry)

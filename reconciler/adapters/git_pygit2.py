@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Final, Self
@@ -28,6 +29,7 @@ class Mirror:
         path: of the mirror; a cache that may be deleted. Worker and mirror are let go by `close`.
         url: an absolute path, file://, https://, ssh://, user@host:path, or http:// to this machine itself.
         credential_file: for https a file with the token alone, for ssh a private key; open to nobody else.
+        token: for https in place of a credential file, asked before each fetch (`git_remote.Remote`).
         timeout_s: seconds for one fetch, and for one comparison.
     """
 
@@ -42,9 +44,15 @@ class Mirror:
         username: str = DEFAULT_USERNAME,
         known_hosts_file: Path | None = None,
         ca_file: Path | None = None,
+        token: Callable[[], str] | None = None,
     ) -> None:
         source = remote(
-            url, credential_file=credential_file, username=username, known_hosts_file=known_hosts_file, ca_file=ca_file
+            url,
+            credential_file=credential_file,
+            username=username,
+            known_hosts_file=known_hosts_file,
+            ca_file=ca_file,
+            token=token,
         )
         self._catalogue_path = catalogue_path
         self._mirror = BareMirror(path, source, timeout_s=timeout_s)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shlex
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -22,7 +23,9 @@ _ASKPASS: Final = """\
 #!/bin/sh
 case "$1" in
 Username*) printf '%s\\n' "$GIT_REMOTE_USERNAME" ;;
-Password*) cat -- "$GIT_REMOTE_CREDENTIAL_FILE" ;;
+Password*)
+  if [ -n "$GIT_REMOTE_TOKEN" ]; then printf '%s\\n' "$GIT_REMOTE_TOKEN"; else cat -- "$GIT_REMOTE_CREDENTIAL_FILE"; fi
+  ;;
 *) exit 1 ;;
 esac
 """
@@ -36,6 +39,8 @@ class Remote(NamedTuple):
         username: for HTTP, the name that goes with it.
         known_hosts_file: for SSH, the host keys that count; required there.
         ca_file: for HTTPS, a PEM file with the only authorities that count; None for the built-in list.
+        token: for HTTP in place of a credential file, asked before each command: a forge App's token lasts an hour.
+            It goes to git in the environment of that one command, which only our own user can read.
     """
 
     url: str
@@ -44,6 +49,7 @@ class Remote(NamedTuple):
     username: str = DEFAULT_USERNAME
     known_hosts_file: Path | None = None
     ca_file: Path | None = None
+    token: Callable[[], str] | None = None
 
     def configuration(self) -> list[str]:
         """Options for the command line, before the verb."""
@@ -66,7 +72,8 @@ class Remote(NamedTuple):
         return [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
 
     def environment(self, home: Path) -> dict[str, str]:
-        """All of the environment. Raises ConfigError if the credential file is missing or open to others.
+        """All of the environment. Raises ConfigError if the credential file is missing or open to others, and what
+        asking for a token raises.
 
         Args:
             home: a directory of ours: `write_askpass` was called for it, and no netrc or ssh configuration is in it.
@@ -86,10 +93,14 @@ class Remote(NamedTuple):
         }
         if self.credential_file is not None:
             check_private(self.credential_file)
-        if self.transport in {Transport.HTTP, Transport.HTTPS} and self.credential_file is not None:
+        opened = self.token is not None or self.credential_file is not None
+        if self.transport in {Transport.HTTP, Transport.HTTPS} and opened:
             made["GIT_ASKPASS"] = str(_askpass(home))
             made["GIT_REMOTE_USERNAME"] = self.username
-            made["GIT_REMOTE_CREDENTIAL_FILE"] = str(self.credential_file)
+            if self.token is not None:
+                made["GIT_REMOTE_TOKEN"] = self.token()
+            else:
+                made["GIT_REMOTE_CREDENTIAL_FILE"] = str(self.credential_file)
         if self.transport is Transport.SSH:
             made["GIT_SSH_COMMAND"] = shlex.join(self._ssh())
             made["GIT_SSH_VARIANT"] = "ssh"
@@ -116,6 +127,7 @@ def remote(
     username: str = DEFAULT_USERNAME,
     known_hosts_file: Path | None = None,
     ca_file: Path | None = None,
+    token: Callable[[], str] | None = None,
 ) -> Remote:
     """Check `url` as `state.git_url.transport` does, and that the files fit it.
 
@@ -129,7 +141,7 @@ def remote(
     for file in (credential_file, known_hosts_file, ca_file):
         if file is not None and not file.is_absolute():
             raise ConfigError(f"{file}: expected an absolute path")
-    return Remote(url, found, credential_file, username, known_hosts_file, ca_file)
+    return Remote(url, found, credential_file, username, known_hosts_file, ca_file, token)
 
 
 def check_private(file: Path) -> None:

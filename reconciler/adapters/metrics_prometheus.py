@@ -45,7 +45,9 @@ METRICS: Final[dict[str, Metric]] = {
     "passes": Metric(Kind.COUNTER, ("repository", "result"), "Passes by result."),
     "pass": Metric(Kind.HISTOGRAM, _REPOSITORY, "Duration of a pass."),
     "last_complete_pass_timestamp_seconds": Metric(
-        Kind.GAUGE, _REPOSITORY, "Unix time of the last pass that saw everything."
+        Kind.GAUGE,
+        _REPOSITORY,
+        "Unix time of the last complete listing; time() less it is the age of truth.",
     ),
     "cells": Metric(Kind.GAUGE, ("repository", "state"), "Wanted tags, one per open head and image, by state."),
     "holds": Metric(Kind.GAUGE, ("repository", "reason"), "Gaps held now, by reason."),

@@ -35,6 +35,7 @@ _COMMANDS: Final[dict[str, _Command]] = {
     "doctor": _Command("Start here", "doctor", "Test every credential, permission and capability."),
     "config": _Command("Operator", "config", "Check, explain or describe the configuration."),
     "reconciler": _Command("Operator", "reconciler", "Run passes: once, plan, run, explain."),
+    "forge": _Command("Operator", "forge", "Measure the request budget of a forge."),
     "head": _Command("Operator", "head", "Let a quarantined head go on with what is there now."),
     "registry": _Command("Operator", "registry", "Serve the embedded OCI registry; probe any other."),
     "release": _Command("Auditor", "release", "Show and verify the release set of a head."),

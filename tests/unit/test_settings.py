@@ -134,7 +134,7 @@ def test_every_problem_comes_at_once_with_path_line_expectation_and_what_came(wr
         ("name: shop", 'name: "a\\nb"', "repositories[0].name"),
         ("name: shop", "name: shop\n    name: shop", "repositories[0].name"),
         ("name: shop", "name: shop\n    <<: {suspend: true}", "repositories[0]"),
-        ("kind: local", "kind: github", "repositories[0].forge.kind"),
+        ("kind: local", "kind: subversion", "repositories[0].forge"),
         ("catalogue: ameide.yaml", "catalogue: ../ameide.yaml", "repositories[0].catalogue"),
         ("url: /srv", "url: http://srv", "repositories[0].gitops.url"),
         ("url: /srv", "url: ssh://git@git.example/srv", "repositories[0].gitops"),

@@ -1,0 +1,144 @@
+"""Settings → the adapters of one code repository's forge, whichever kind it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from reconciler.adapters.forge_access import GitHubAppToken, TokenFile
+from reconciler.adapters.forge_client import ForgeClient, Token
+from reconciler.adapters.forge_github import HEADERS, GitHubForge, GitHubRepository
+from reconciler.adapters.forge_github_status import GitHubStatusReporter
+from reconciler.adapters.forge_limits import ForgeLimits
+from reconciler.adapters.forge_local import LocalForge
+from reconciler.adapters.git_pygit2 import Mirror
+from reconciler.adapters.git_refs import RemoteRefs
+from reconciler.adapters.git_remote import remote
+from reconciler.adapters.status_local import LocalStatusReporter
+from reconciler.ports import Clock, ForgeReader, Metrics, Random, RepositoryIdentity, StatusReporter
+from reconciler.settings_model import (
+    GitHubAppSettings,
+    GitHubForgeSettings,
+    LocalForgeSettings,
+    RepositorySettings,
+    Settings,
+)
+from state.observed import Mode
+
+CALL_TIMEOUT_FACTOR: Final = 4
+"""One call with all its tries, or one fetch, may take so many times `request_timeout_s`."""
+READS: Final[Mapping[str, str]] = {"metadata": "read", "contents": "read", "pull_requests": "read"}
+"""What a GitHub App's installation has to grant to look."""
+WRITES: Final[Mapping[str, str]] = {"checks": "write"}
+"""And to show a status on each head."""
+
+
+@dataclass(frozen=True, slots=True)
+class CodeForge:
+    """What a forge is asked, and where its git is. Close nothing of it: `opened` does."""
+
+    reader: ForgeReader
+    identity: RepositoryIdentity
+    """As it was when the forge was opened."""
+    mirror: Callable[[], Mirror]
+    """A mirror of its git below `state_dir`; the caller closes it."""
+    status: Callable[[], StatusReporter]
+    """Shows statuses; called once, by the one writer of this repository's log, under the log's lock."""
+    client: ForgeClient | None = None
+    """The HTTP client of a forge that is reached by one."""
+
+
+@contextmanager
+def opened(
+    settings: Settings, repository: RepositorySettings, *, clock: Clock, random: Random, metrics: Metrics
+) -> Iterator[CodeForge]:
+    """Ask the forge who the repository is, and keep its clients open for the block.
+
+    Raises ConfigError for a credential that cannot be used, Terminal if there is no such repository or another one has
+    its name, Denied or Transient if the forge does not answer.
+    """
+    timeout_s = float(settings.request_timeout_s) * CALL_TIMEOUT_FACTOR
+    mirrors, forge = settings.state_dir / "mirrors", repository.forge
+
+    def mirror_of(identity: RepositoryIdentity, token: Callable[[], str] | None, ca_file: Path | None) -> Mirror:
+        return Mirror(
+            mirrors / str(identity.id),
+            forge.git_url,
+            catalogue_path=repository.catalogue,
+            timeout_s=timeout_s,
+            token=token,
+            ca_file=ca_file,
+        )
+
+    with ExitStack() as stack:
+        if isinstance(forge, LocalForgeSettings):
+            reader = LocalForge(forge.path)
+            identity = reader.repository()
+            yield CodeForge(
+                reader,
+                identity,
+                mirror=lambda: mirror_of(identity, None, None),
+                status=lambda: _recovered(LocalStatusReporter(forge.path)),
+            )
+            return
+        limits = ForgeLimits(read_timeout_s=float(settings.request_timeout_s), call_timeout_s=timeout_s)
+        token = token_of(forge, settings.mode, clock=clock, limits=limits)
+        if isinstance(token, GitHubAppToken):
+            stack.callback(token.close)
+        client = ForgeClient(
+            forge.api_root,
+            token,
+            name=repository.name,
+            headers=HEADERS,
+            clock=clock,
+            random=random,
+            metrics=metrics,
+            limits=limits,
+            ca_file=None if forge.ca_file is None else str(forge.ca_file),
+        )
+        stack.callback(client.close)
+        github = GitHubRepository(client, forge.repository, forge.repository_id)
+        seen = github.look()
+        source = remote(forge.git_url, token=token.token, ca_file=forge.ca_file)
+        refs = RemoteRefs(source, settings.state_dir / "git" / str(seen.id), timeout_s=timeout_s)
+        yield CodeForge(
+            GitHubForge(github, refs),
+            seen,
+            mirror=lambda: mirror_of(seen, token.token, forge.ca_file),
+            status=lambda: GitHubStatusReporter(github, None if forge.app is None else forge.app.app_id),
+            client=client,
+        )
+
+
+def token_of(
+    forge: GitHubForgeSettings, mode: Mode, *, clock: Clock, limits: ForgeLimits | None = None
+) -> Token | GitHubAppToken:
+    """The credential, asking for no more than `mode` needs: a process that only looks cannot write."""
+    if isinstance(forge.access, Path):
+        return TokenFile(forge.access)
+    return app_token(forge, forge.access, mode, clock=clock, limits=limits)
+
+
+def app_token(
+    forge: GitHubForgeSettings, app: GitHubAppSettings, mode: Mode, *, clock: Clock, limits: ForgeLimits | None = None
+) -> GitHubAppToken:
+    """Tokens of the App's installation for this one repository; the caller closes it."""
+    return GitHubAppToken(
+        forge.api_root,
+        app.app_id,
+        app.installation_id,
+        app.private_key_file,
+        repository_name=forge.repository.partition("/")[2],
+        permissions=dict(READS) if mode is Mode.OBSERVE else {**READS, **WRITES},
+        clock=clock,
+        limits=limits,
+        ca_file=None if forge.ca_file is None else str(forge.ca_file),
+    )
+
+
+def _recovered(status: LocalStatusReporter) -> LocalStatusReporter:
+    status.recover()  # under the log's lock, so no other process of this log reports now
+    return status

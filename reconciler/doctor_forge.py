@@ -1,0 +1,169 @@
+"""What `ameide doctor` tests of a forge: who answers, what it lists, and whether the credential may do what it must
+and no more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final
+
+from pydantic import Field
+
+from reconciler.adapters.forge_access import GitHubAppToken
+from reconciler.adapters.forge_client import ForgeClient
+from reconciler.adapters.forge_github import HEADERS
+from reconciler.adapters.forge_records import Record, parsed
+from reconciler.adapters.git_push_probe import may_push
+from reconciler.adapters.git_remote import remote
+from reconciler.adapters.metrics_prometheus import PrometheusMetrics
+from reconciler.code_forge import CALL_TIMEOUT_FACTOR, READS, WRITES, CodeForge, app_token, token_of
+from reconciler.findings import Finding, Status, attempt, secret
+from reconciler.ports import Clock, Random
+from reconciler.settings_model import GitHubAppSettings, GitHubForgeSettings, RepositorySettings, Settings
+from state.errors import Terminal
+from state.observed import Mode
+
+_LEVELS: Final = {"read": 1, "write": 2, "admin": 3}
+_SCOPES_HARMLESS: Final = frozenset({"repo", "repo:status", "public_repo", "read:org", "read:user"})
+
+
+class _Installation(Record):
+    permissions: Mapping[str, str] = Field(strict=False)
+    suspended_at: str | None = None
+
+
+class _Role(Record):
+    permissions: Mapping[str, bool] = Field(default={}, strict=False)
+
+
+class _AppJwt:
+    """The App's own proof in place of an installation's token."""
+
+    def __init__(self, app: GitHubAppToken) -> None:
+        self._app = app
+
+    def token(self, *, fresh: bool = False) -> str:
+        del fresh  # made anew each time
+        return self._app.app_jwt()
+
+
+def listed(forge: CodeForge) -> str:
+    """Who the repository is and how many pull requests are open. Raises Terminal if the listing is not complete."""
+    listing = forge.reader.open_pull_requests()
+    if not listing.complete:
+        raise Terminal(f"{forge.identity.name}: the listing of open pull requests is not complete")
+    return f"{forge.identity.name}, repository id {forge.identity.id}, {len(listing.pull_requests)} open pull requests"
+
+
+def credential(name: str, forge: GitHubForgeSettings) -> Finding:
+    """The file that proves who we are."""
+    file = forge.access if isinstance(forge.access, Path) else forge.access.private_key_file
+    return secret(f"{name}: forge credential", file)
+
+
+def permissions(
+    repository: RepositorySettings, whole: Settings, forge: CodeForge, clock: Clock, random: Random
+) -> Iterator[Finding]:
+    """What the code credential may do, against what the mode needs: missing is a failure, excess a warning."""
+    settings = repository.forge
+    if not isinstance(settings, GitHubForgeSettings) or forge.client is None:
+        return
+    check = f"{repository.name}: forge permissions"
+    client, app = forge.client, settings.app
+    if app is None:
+        remedy = "give the token's user the role Write on this repository"
+        yield attempt(check, lambda: _role(check, client, forge, whole.mode), remedy)
+    else:
+        remedy = "check app_id, installation_id and the key on the App's settings page"
+        yield attempt(
+            check, lambda: _granted(check, settings, app, mode=whole.mode, clock=clock, random=random), remedy
+        )
+    remedy = "check that git reaches the same host as the API, with the same credential"
+    yield attempt(f"{check}: git", lambda: _pushes(check, settings, whole, clock), remedy)
+
+
+def _granted(
+    check: str, forge: GitHubForgeSettings, app: GitHubAppSettings, *, mode: Mode, clock: Clock, random: Random
+) -> Finding:
+    """Source: docs.github.com, "Get an installation for the authenticated app"."""
+    with ExitStack() as stack:
+        token = app_token(forge, app, mode, clock=clock)
+        stack.callback(token.close)
+        client = ForgeClient(
+            forge.api_root,
+            _AppJwt(token),
+            name="doctor",
+            headers=HEADERS,
+            clock=clock,
+            random=random,
+            metrics=PrometheusMetrics(),
+            ca_file=None if forge.ca_file is None else str(forge.ca_file),
+        )
+        stack.callback(client.close)
+        answer = client.get(f"/app/installations/{app.installation_id}")
+    if not answer.found:
+        raise Terminal(f"installation {app.installation_id}: GitHub App {app.app_id} has no such installation")
+    found = parsed(_Installation, answer, f"installation {app.installation_id}")
+    if found.suspended_at is not None:
+        return Finding(
+            check, Status.FAIL, f"suspended since {found.suspended_at}", "unsuspend the installation on its page"
+        )
+    allowed = {**READS, **WRITES}
+    needed = READS if mode is Mode.OBSERVE else allowed
+    missing = [f"{n}: {level}" for n, level in needed.items() if _level(found.permissions.get(n)) < _LEVELS[level]]
+    excess = [f"{n}: {level}" for n, level in found.permissions.items() if _level(level) > _level(allowed.get(n))]
+    if missing:
+        remedy = "grant them on the App's settings page, and accept the request as the organisation's owner"
+        return Finding(check, Status.FAIL, f"missing: {', '.join(sorted(missing))}", remedy)
+    if excess:
+        remedy = "take them from the App: whoever has its key has them, although we ask for tokens without them"
+        return Finding(check, Status.WARN, f"more than needed: {', '.join(sorted(excess))}", remedy)
+    return Finding(check, Status.OK, ", ".join(f"{n}: {level}" for n, level in sorted(found.permissions.items())))
+
+
+def _level(named: str | None) -> int:
+    """An unknown level counts as the highest, so that it is shown."""
+    return 0 if named is None else _LEVELS.get(named, max(_LEVELS.values()))
+
+
+def _role(check: str, client: ForgeClient, forge: CodeForge, mode: Mode) -> Finding:
+    """By the role on the repository, and by the scopes that GitHub names of a classic token.
+
+    Source: docs.github.com, "Get a repository" (`permissions`), "Scopes for OAuth apps" (`X-OAuth-Scopes`).
+    """
+    answer = client.get(f"/repos/{forge.identity.name}")
+    if not answer.found:
+        raise Terminal(f"{forge.identity.name}: gone between two requests")
+    roles = parsed(_Role, answer, forge.identity.name).permissions
+    scopes = {scope.strip() for scope in answer.headers.get("x-oauth-scopes", "").split(",")} - {""}
+    role = next((r for r in ("admin", "maintain", "push", "triage", "pull") if roles.get(r)), "none")
+    if mode is not Mode.OBSERVE and not roles.get("push"):
+        remedy = "give the token's user the role Write; a status on a head needs it"
+        return Finding(check, Status.FAIL, f"missing: the role push, got {role}", remedy)
+    if mode is not Mode.OBSERVE and scopes and not scopes & {"repo", "repo:status"}:
+        remedy = "make a token with the scope repo, or a fine-grained one with Commit statuses: write"
+        return Finding(check, Status.FAIL, f"missing: the scope repo, got {', '.join(sorted(scopes))}", remedy)
+    excess = sorted(scopes - _SCOPES_HARMLESS) + ([f"the role {role}"] if role in {"admin", "maintain"} else [])
+    if excess:
+        remedy = "use a fine-grained token of a bot user with the role Write, or better a GitHub App"
+        return Finding(check, Status.WARN, f"more than needed: {', '.join(excess)}", remedy)
+    told = f"scopes {', '.join(sorted(scopes))}" if scopes else "GitHub does not tell what a fine-grained token may do"
+    return Finding(check, Status.OK, f"role {role}; {told}")
+
+
+def _pushes(check: str, forge: GitHubForgeSettings, whole: Settings, clock: Clock) -> Finding:
+    """Nothing of ours ever pushes to the code repository."""
+    token = token_of(forge, whole.mode, clock=clock)
+    try:
+        source = remote(forge.git_url, token=token.token, ca_file=forge.ca_file)
+        timeout_s = float(whole.request_timeout_s) * CALL_TIMEOUT_FACTOR
+        pushes = may_push(source, whole.state_dir, timeout_s=timeout_s)
+    finally:
+        if isinstance(token, GitHubAppToken):
+            token.close()
+    if pushes:
+        remedy = "use a GitHub App, or a fine-grained token with Contents: read and Commit statuses: write"
+        return Finding(f"{check}: git", Status.WARN, "more than needed: it may push to the code repository", remedy)
+    return Finding(f"{check}: git", Status.OK, f"{forge.git_url}: it may not push")

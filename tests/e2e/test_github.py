@@ -1,0 +1,150 @@
+"""The whole path with the code at a GitHub: configuration, daemon, doctor and budget against its REST API and git."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from reconciler.ports import StatusState
+from state.git import CommitId
+from tests.e2e.test_daemon import Start, filled, start
+from tests.fixtures.github_server import PLAIN_TOKEN, Reply
+from tests.fixtures.github_shop import GitHubShop, github_shop
+from tests.fixtures.shop import DOCS, Shop, eventually
+
+__all__ = ["start"]
+
+
+@pytest.fixture
+def github(shop: Shop) -> Iterator[GitHubShop]:
+    with github_shop(shop) as made:
+        yield made
+
+
+def shown(github: GitHubShop, head: CommitId) -> tuple[StatusState, str] | None:
+    """State and first line of the status of a head."""
+    found = github.driver.status(head)
+    return None if found is None else (found[0], found[1].splitlines()[0])
+
+
+def doctor(github: GitHubShop) -> dict[str, tuple[str, str, str]]:
+    """Check → status, found and remedy."""
+    done = github.shop.runs("doctor", "--config", str(github.shop.config), "--json")
+    return {f["check"]: (f["status"], f["found"], f["remedy"]) for f in json.loads(done.stdout)}
+
+
+def permissions(github: GitHubShop) -> tuple[str, str]:
+    status, found, _ = doctor(github)["shop: forge permissions"]
+    return status, found
+
+
+def test_a_head_at_github_is_filled_and_its_check_run_says_so(github: GitHubShop, start: Start) -> None:
+    _, head = github.opens("docs", DOCS)
+    process = start()
+    eventually("every tag of the head", filled(github.shop, head))
+    eventually("its status", lambda: shown(github, head) == (StatusState.SUCCESS, "5 of 5 ready · unproven"))
+    # What opens the API opens git: nobody else was let in.
+    assert github.forge.tokens != {PLAIN_TOKEN}
+    assert process.ends(signal.SIGTERM) == 0
+    assert "ghs_" not in process.log
+    github.shop.verified()
+
+
+def test_a_token_file_opens_api_and_git_and_a_rotated_one_is_taken_up_live(github: GitHubShop, start: Start) -> None:
+    github.uses(token_file=str(github.token_file))
+    _, first = github.opens("docs", DOCS)
+    process = start()
+    eventually("the first head", filled(github.shop, first))
+    github.forge.tokens.clear()
+    github.forge.tokens.add("second-token")
+    github.token_file.write_text("second-token\n")
+    _, second = github.opens("more", {"docs/more.md": "more"})
+    eventually("the second head", filled(github.shop, second))
+    eventually("its status", lambda: shown(github, second) == (StatusState.SUCCESS, "5 of 5 ready · unproven"))
+    assert process.ends(signal.SIGTERM) == 0
+
+
+def test_a_forge_that_fails_changes_nothing_and_is_taken_up_again(github: GitHubShop, start: Start) -> None:
+    _, head = github.opens("docs", DOCS)
+    process = start()
+    eventually("the head", filled(github.shop, head))
+    github.forge.fault = lambda _: Reply(502, {"Content-Type": "text/html"}, b"<html>")
+    process.until("pass_failed")
+    assert filled(github.shop, head)()
+    github.forge.fault = lambda _: None
+    _, other = github.opens("more", {"docs/more.md": "more"})
+    eventually("the other head", filled(github.shop, other))
+    assert process.ends(signal.SIGTERM) == 0
+
+
+def test_doctor_finds_an_app_with_just_what_it_needs_in_order(github: GitHubShop) -> None:
+    found = doctor(github)
+    assert {check: f for check, f in found.items() if f[0] == "fail"} == {}
+    assert found["shop: forge permissions"][:2] == (
+        "ok",
+        "checks: write, contents: read, metadata: read, pull_requests: read",
+    )
+    assert found["shop: catalogue"][0] == "ok"
+    assert PLAIN_TOKEN not in str(found)
+
+
+def test_doctor_names_what_an_app_lacks_and_what_it_has_too_much(github: GitHubShop) -> None:
+    github.forge.granted["administration"] = "write"
+    github.forge.granted["contents"] = "write"
+    assert permissions(github) == ("warn", "more than needed: administration: write, contents: write")
+    github.shop.configure(mode="observe")
+    del github.forge.granted["checks"]
+    assert permissions(github)[0] == "warn"  # a process that only looks asks for no more than reads
+
+
+def test_doctor_says_that_a_missing_permission_keeps_the_app_out(github: GitHubShop) -> None:
+    del github.forge.granted["checks"]
+    status, found, _ = doctor(github)["shop: forge"]
+    assert status == "fail"
+    assert "checks: write" in found
+
+
+def test_doctor_names_the_scopes_and_the_role_of_a_token(github: GitHubShop) -> None:
+    github.uses(token_file=str(github.token_file))
+    assert permissions(github) == ("ok", "role push; GitHub does not tell what a fine-grained token may do")
+    github.forge.scopes = "repo, admin:org"
+    assert permissions(github) == ("warn", "more than needed: admin:org")
+    github.forge.scopes = "gist"
+    assert permissions(github) == ("fail", "missing: the scope repo, got gist")
+    github.forge.scopes, github.forge.role = None, {"push": False, "pull": True}
+    assert permissions(github) == ("fail", "missing: the role push, got pull")
+    github.forge.role = {"push": True, "admin": True}
+    assert permissions(github) == ("warn", "more than needed: the role admin")
+
+
+def test_doctor_warns_where_the_code_credential_may_push(github: GitHubShop) -> None:
+    github.forge.git.config["http.receivepack"] = False
+    assert doctor(github)["shop: forge permissions: git"][0] == "ok"
+    github.forge.git.config["http.receivepack"] = True
+    assert doctor(github)["shop: forge permissions: git"][:2] == (
+        "warn",
+        "more than needed: it may push to the code repository",
+    )
+
+
+def budget(github: GitHubShop, code: int = 0) -> dict[str, Any]:
+    done = github.shop.runs("forge", "budget", "--config", str(github.shop.config), "--json")
+    assert done.returncode == code, done.stderr
+    made: dict[str, Any] = json.loads(done.stdout)
+    return made
+
+
+def test_the_published_budget_is_what_was_measured(github: GitHubShop) -> None:
+    github.opens("docs", DOCS)
+    found = budget(github, code=1)  # the shop polls every second
+    costs = {c["question"]: (c["requests"], c["counted"]) for c in found["costs"]}
+    assert costs["a listing that has not changed"] == (2, 0)
+    assert costs["one pull request, before a write"] == (1, 1)
+    assert costs["its head by git, the second witness"] == (0, 0)
+    assert (found["idle_per_hour"], found["granted"]["limit"], found["fits"]) == (0, 5000, False)
+    github.shop.configure(poll_interval_s=30)
+    assert budget(github)["fits"]
