@@ -22,7 +22,9 @@ from reconciler.loop import Condition, Loop
 from reconciler.passes import PassReport
 from reconciler.settings import Loaded, load
 from reconciler.settings_model import LocalForgeSettings
+from reconciler.web.apps import public_app
 from reconciler.web.host import Host
+from reconciler.web.webhooks import PREFIX, Webhooks
 from state.errors import Fenced, ReconcilerError, Terminal, Transient
 from state.oci import Digest
 
@@ -117,11 +119,11 @@ class Daemon:
             wiring.refuse_shared_logs(common)
             tick: Tick = self._tick
             writers = [stack.enter_context(wiring.writer(common, r, tick)) for r in settings.repositories]
-            for repository in writers:
-                repository.configured(loaded.digest)
+            for made in writers:
+                made.repository.configured(loaded.digest)
             by_name = {r.name: partial(wiring.rules, settings, r) for r in settings.repositories}
             loop = Loop(
-                writers,
+                [made.repository for made in writers],
                 lambda name: by_name[name](),
                 common.clock,
                 common.random,
@@ -131,7 +133,8 @@ class Daemon:
             )
             self._loop = loop
             stack.callback(self._forget_loop)
-            host = stack.enter_context(self._host(loaded))
+            ids = {made.repository.name: made.repository_id for made in writers}
+            host = stack.enter_context(self._host(loaded, wiring.webhooks_of(common, ids, loop.hint)))
             stack.enter_context(self._wakeups(loaded, loop))
             self._emit.emit(Event.STARTED, version=__version__, config_digest=loaded.digest, mode=settings.mode.value)
             on_listening(host)
@@ -151,7 +154,7 @@ class Daemon:
     def _forget_loop(self) -> None:
         self._loop = None
 
-    def _host(self, loaded: Loaded) -> Host:
+    def _host(self, loaded: Loaded, webhooks: Webhooks) -> Host:
         listen = loaded.settings.listen
         return Host(
             private=listen.private,
@@ -159,6 +162,7 @@ class Daemon:
             health=self,
             metrics=self._metrics.exposition,
             emitter=self._emit,
+            outside=public_app(self._emit, {PREFIX: webhooks.handle}),
         )
 
     def _wakeups(self, loaded: Loaded, loop: Loop) -> Wakeups:

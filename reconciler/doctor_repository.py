@@ -70,6 +70,8 @@ def diagnose(
         remedy = "name the key file that signed the log so far; a new key must be announced by the old one"
         yield attempt(f"{name}: log key in force", lambda: _key_in_force(settings, known.id), remedy)
     yield from _log_remote(settings, whole)
+    if settings.webhook is not None:
+        yield secret(f"{name}: webhook secret", settings.webhook.secret_file)
     yield from _evidence(settings)
 
 

@@ -64,6 +64,8 @@ class Event(StrEnum):
     """A quarantined head goes on with what is there now; the log says who accepted it and why."""
     ACCEPTANCE_REFUSED = "acceptance_refused", Level.WARNING
     """An acceptance was about another state of the head than the present one: look again, and accept that."""
+    WEBHOOK_REFUSED = "webhook_refused", Level.WARNING
+    """A delivery was not signed with the webhook's secret; the next of the same kind are only counted (`webhooks`)."""
     LISTENING = "listening"
     """An HTTP listener is bound; `address` is the real one."""
     PASS_STARTED = "pass_started"  # noqa: S105 - no password

@@ -36,6 +36,9 @@ LONGEST_WAIT_S: Final = 5.0
 MISSED_WAKE_FACTOR: Final = 1.5
 """A repository is due after this many poll intervals even if no timer woke the loop."""
 
+_HINTS_MAX: Final = 10_000
+"""Pull requests of one repository that may wait for a look of their own."""
+
 
 class Condition(StrEnum):
     READY = "ready"
@@ -98,8 +101,9 @@ class Loop:
             for each in [name] if name is not None else list(self._repositories):
                 if each in self._standing:
                     self._dirty.add(each)
-                    if pull_request is not None:
-                        self._hints.setdefault(each, set()).add(pull_request)
+                    hinted = self._hints.setdefault(each, set())
+                    if pull_request is not None and len(hinted) < _HINTS_MAX:  # beyond it the repository is enough
+                        hinted.add(pull_request)
         self._wake.put(None)
 
     def poll(self) -> None:

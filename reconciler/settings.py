@@ -32,6 +32,7 @@ from reconciler.settings_model import (
     split_address,
 )
 from reconciler.strict_yaml import Document, Location, parse, read_regular, shown
+from reconciler.webhooks.signatures import Sender
 from state import canonical
 from state.errors import ConfigError
 from state.git import RefName
@@ -181,6 +182,11 @@ def _cross_problems(settings: Settings) -> Iterable[tuple[Location, str]]:
                 (*at, "evidence", "release_sets"),
                 f"its registry is not declared; there are {', '.join(sorted(hosts))}",
             )
+        if repository.webhook is not None and settings.listen.public is None:
+            yield (*at, "webhook"), "there is no public listener for it: set listen.public, or drop it"
+        expected = _SENDERS.get(repository.forge.kind)
+        if repository.webhook is not None and expected not in {None, repository.webhook.sender}:
+            yield (*at, "webhook", "sender"), f"expected {expected} for this forge, got {repository.webhook.sender}"
         if str(log.path) in (repository.forge.git_url, repository.gitops.url.removeprefix("file://")):
             yield (*at, "log", "path"), "the log needs a repository of its own, not the code or GitOps repository"
         for key, value, where, text in (
@@ -199,6 +205,9 @@ def _cross_problems(settings: Settings) -> Iterable[tuple[Location, str]]:
         first_n, remote = seen.setdefault(("log.path", log.path), (n, log.remote))
         if remote != log.remote:
             yield (*at, "log", "remote"), f"repositories[{first_n}] pushes the same log.path to another remote"
+
+
+_SENDERS: Final = {"github": Sender.GITHUB}
 
 
 def _named_by(repository: RepositorySettings) -> str:

@@ -14,6 +14,7 @@ from typing import Annotated, Final, Literal, Self, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from reconciler.webhooks.signatures import Sender
 from state.git import RefName
 from state.git_url import Transport, log_transport, transport
 from state.observed import BaselinePolicy, Mode
@@ -397,6 +398,17 @@ class EvidenceSettings(Section):
         return str(Repository(text))
 
 
+class WebhookSettings(Section):
+    """Deliveries of the forge, at `POST /webhooks/<name of the repository>` on `listen.public`. They only hasten a
+    look."""
+
+    sender: Sender
+    """Who delivers: github, gitea (also Forgejo) or gitlab; it decides how deliveries are signed."""
+    secret_file: AbsolutePath
+    """File with the webhook's secret, read anew when it changes; while it is being rotated one secret a line. For
+    gitlab a signing token (whsec_…) or a secret token."""
+
+
 class LogSettings(Section):
     """The signed log of this repository."""
 
@@ -438,6 +450,8 @@ class RepositorySettings(Section):
     """Heads that are cared for at once; the rest is held, lowest pull request number first."""
     max_writes_per_hour: int = Field(default=2000, ge=1, le=1_000_000)
     """Tag writes per hour, at most."""
+    webhook: WebhookSettings | None = None
+    """Deliveries that hasten a look; null for polling alone."""
     log: LogSettings
     """Where what was done is recorded."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 from reconciler.adapters.acceptance_files import AcceptanceFiles
 from reconciler.adapters.clock import SystemClock, SystemRandom
 from reconciler.adapters.executor import ThreadExecutor
+from reconciler.adapters.forge_access import SecretFile
 from reconciler.adapters.gitops_pygit2 import GitOpsRepository
 from reconciler.adapters.metrics_prometheus import PrometheusMetrics
 from reconciler.adapters.registry_credential import Credential
@@ -28,6 +29,7 @@ from reconciler.looking import Look, Rules, Sources, Tick
 from reconciler.observe import Observer
 from reconciler.passes import Reporting, Repository
 from reconciler.settings import Loaded, RepositorySettings, Settings, to_policy
+from reconciler.web.webhooks import Hook, Webhooks
 from state.entry import Entry
 from state.errors import ConfigError, IntegrityError, Terminal, Unavailable
 from state.git import CommitId
@@ -167,8 +169,15 @@ def readers(
         yield sources if tick is None else replace(sources, tick=tick)
 
 
+class Writer(NamedTuple):
+    """One repository ready for passes, and the forge's id of it."""
+
+    repository: Repository
+    repository_id: int
+
+
 @contextmanager
-def writer(common: Shared, repository: RepositorySettings, tick: Tick | None = None) -> Iterator[Repository]:
+def writer(common: Shared, repository: RepositorySettings, tick: Tick | None = None) -> Iterator[Writer]:
     """One repository ready for passes: its log active under a new epoch, its history read.
 
     Raises Terminal if another process writes this log, LogRollback or IntegrityError if it cannot be stood on.
@@ -181,9 +190,20 @@ def writer(common: Shared, repository: RepositorySettings, tick: Tick | None = N
         reporting = Reporting(common.emit, common.metrics, forge.status())
         accepted = acceptances_of(common.settings, forge.identity.id)
         release = release_targets_of(repository, common.registries, sources.verifier, common.executor)
-        yield Repository(
+        made = Repository(
             repository.name, sources, common.registries, log, reporting, acceptances=accepted, release=release
         )
+        yield Writer(made, forge.identity.id)
+
+
+def webhooks_of(common: Shared, repository_ids: Mapping[str, int], hint: Callable[[str, int | None], None]) -> Webhooks:
+    """The endpoint of every repository that has a webhook; `repository_ids` by configured name."""
+    hooks = {}
+    for repository in common.settings.repositories:
+        if repository.webhook is not None:
+            file = SecretFile(repository.webhook.secret_file, "webhook secret file")
+            hooks[repository.name] = Hook(repository.webhook.sender, repository_ids[repository.name], file.lines)
+    return Webhooks(hooks, hint, clock=common.clock, metrics=common.metrics, emitter=common.emit)
 
 
 def acceptances_of(settings: Settings, repository_id: int) -> AcceptanceFiles:

@@ -63,6 +63,10 @@ class SecretFile:
             raise ConfigError(f"{where}: expected a secret of at most {_FILE_MAX_BYTES} bytes, got {len(text)}")
         return text
 
+    def lines(self) -> tuple[str, ...]:
+        """One secret a line, without empty lines; raises as `read`."""
+        return tuple(line.strip() for line in self.read().splitlines() if line.strip())
+
     @staticmethod
     def _check(seen: os.stat_result, where: str) -> None:
         mode = stat.S_IMODE(seen.st_mode)

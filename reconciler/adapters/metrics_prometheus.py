@@ -73,6 +73,7 @@ METRICS: Final[dict[str, Metric]] = {
         Kind.COUNTER, _REPOSITORY, "Bytes, signatures or history that were not what they claim; alarm on any."
     ),
     "config_loads": Metric(Kind.COUNTER, ("result",), "Loads of the configuration by result."),
+    "webhooks": Metric(Kind.COUNTER, ("repository", "result"), "Deliveries of forges by result."),
     "wakeups": Metric(Kind.COUNTER, ("reason",), "Wake-ups of the loop by reason."),
 }
 """Every metric of this process by the name that the code uses."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
@@ -64,10 +64,14 @@ def private_app(health: HealthSource, metrics: Callable[[], bytes], emitter: Emi
     return _application(handle, emitter)
 
 
-def public_app(emitter: Emitter) -> WSGIApplication:
-    """Nothing yet: every path is answered 404."""
+def public_app(emitter: Emitter, below: Mapping[str, Handler] | None = None) -> WSGIApplication:
+    """What the outside may reach: `below` names the handler of each path prefix, anything else is 404."""
+    handlers = dict(below or {})
 
-    def handle(_: Request) -> Response:
+    def handle(request: Request) -> Response:
+        for prefix, handler in handlers.items():
+            if request.path.startswith(prefix):
+                return handler(request)
         raise NotFound
 
     return _application(handle, emitter)

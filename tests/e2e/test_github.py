@@ -4,25 +4,16 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator
 from typing import Any
-
-import pytest
 
 from reconciler.ports import StatusState
 from state.git import CommitId
 from tests.e2e.test_daemon import Start, filled, start
 from tests.fixtures.github_server import PLAIN_TOKEN, Reply
-from tests.fixtures.github_shop import GitHubShop, github_shop
-from tests.fixtures.shop import DOCS, Shop, eventually
+from tests.fixtures.github_shop import GitHubShop, github
+from tests.fixtures.shop import DOCS, eventually
 
-__all__ = ["start"]
-
-
-@pytest.fixture
-def github(shop: Shop) -> Iterator[GitHubShop]:
-    with github_shop(shop) as made:
-        yield made
+__all__ = ["github", "start"]
 
 
 def shown(github: GitHubShop, head: CommitId) -> tuple[StatusState, str] | None:
