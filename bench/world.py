@@ -134,7 +134,7 @@ def world(root: Path, images: int, host: str = "") -> Iterator[World]:
         metrics = PrometheusMetrics()
         with (
             wiring.shared(loaded, emit, metrics) as common,
-            wiring.writer(common, settings) as (repository, _),
+            wiring.writer(common, settings) as (repository, _, _),
         ):
             repository.configured(loaded.digest)
             requests.taken()

@@ -12,13 +12,15 @@ from reconciler.adapters.forge_access import GitHubAppToken, TokenFile
 from reconciler.adapters.forge_client import ForgeClient, Token
 from reconciler.adapters.forge_github import HEADERS, GitHubForge, GitHubRepository
 from reconciler.adapters.forge_github_status import GitHubStatusReporter
+from reconciler.adapters.forge_github_writer import GitHubChanges
 from reconciler.adapters.forge_limits import ForgeLimits
 from reconciler.adapters.forge_local import LocalForge
+from reconciler.adapters.forge_local_writer import LocalLabels
 from reconciler.adapters.git_pygit2 import Mirror
 from reconciler.adapters.git_refs import RemoteRefs
 from reconciler.adapters.git_remote import remote
 from reconciler.adapters.status_local import LocalStatusReporter
-from reconciler.ports import Clock, ForgeReader, Metrics, Random, RepositoryIdentity, StatusReporter
+from reconciler.ports import Clock, ForgeReader, LabelWriter, Metrics, Random, RepositoryIdentity, StatusReporter
 from reconciler.settings_model import (
     GitHubAppSettings,
     GitHubForgeSettings,
@@ -34,6 +36,8 @@ READS: Final[Mapping[str, str]] = {"metadata": "read", "contents": "read", "pull
 """What a GitHub App's installation has to grant to look."""
 WRITES: Final[Mapping[str, str]] = {"checks": "write"}
 """And to show a status on each head."""
+LABELS: Final[Mapping[str, str]] = {"pull_requests": "write"}
+"""And to set the preview label."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,8 @@ class CodeForge:
     """A mirror of its git below `state_dir`; the caller closes it."""
     status: Callable[[], StatusReporter]
     """Shows statuses; called once, by the one writer of this repository's log, under the log's lock."""
+    labels: Callable[[], LabelWriter]
+    """Sets the preview label; called by the same one writer."""
     client: ForgeClient | None = None
     """The HTTP client of a forge that is reached by one."""
 
@@ -82,10 +88,11 @@ def opened(
                 identity,
                 mirror=lambda: mirror_of(identity, None, None),
                 status=lambda: _recovered(LocalStatusReporter(forge.path)),
+                labels=lambda: LocalLabels(forge.path),
             )
             return
         limits = ForgeLimits(read_timeout_s=float(settings.request_timeout_s), call_timeout_s=timeout_s)
-        token = token_of(forge, settings.mode, clock=clock, limits=limits)
+        token = token_of(forge, granted_for(repository, settings.mode), clock=clock, limits=limits)
         if isinstance(token, GitHubAppToken):
             stack.callback(token.close)
         client = ForgeClient(
@@ -109,21 +116,35 @@ def opened(
             seen,
             mirror=lambda: mirror_of(seen, token.token, forge.ca_file),
             status=lambda: GitHubStatusReporter(github, None if forge.app is None else forge.app.app_id),
+            labels=lambda: GitHubChanges(github),
             client=client,
         )
 
 
+def granted_for(settings: RepositorySettings, mode: Mode) -> Mapping[str, str]:
+    """The permissions of a GitHub App that this repository needs in `mode`: one that only looks cannot write."""
+    if mode is Mode.OBSERVE:
+        return READS
+    labels = settings.preview is not None and settings.preview.label is not None
+    return {**READS, **WRITES, **(LABELS if labels else {})}
+
+
 def token_of(
-    forge: GitHubForgeSettings, mode: Mode, *, clock: Clock, limits: ForgeLimits | None = None
+    forge: GitHubForgeSettings, permissions: Mapping[str, str], *, clock: Clock, limits: ForgeLimits | None = None
 ) -> Token | GitHubAppToken:
-    """The credential, asking for no more than `mode` needs: a process that only looks cannot write."""
+    """The credential, asking for no more than these permissions where it is an App."""
     if isinstance(forge.access, Path):
         return TokenFile(forge.access)
-    return app_token(forge, forge.access, mode, clock=clock, limits=limits)
+    return app_token(forge, forge.access, permissions, clock=clock, limits=limits)
 
 
 def app_token(
-    forge: GitHubForgeSettings, app: GitHubAppSettings, mode: Mode, *, clock: Clock, limits: ForgeLimits | None = None
+    forge: GitHubForgeSettings,
+    app: GitHubAppSettings,
+    permissions: Mapping[str, str],
+    *,
+    clock: Clock,
+    limits: ForgeLimits | None = None,
 ) -> GitHubAppToken:
     """Tokens of the App's installation for this one repository; the caller closes it."""
     return GitHubAppToken(
@@ -132,7 +153,7 @@ def app_token(
         app.installation_id,
         app.private_key_file,
         repository_name=forge.repository.partition("/")[2],
-        permissions=dict(READS) if mode is Mode.OBSERVE else {**READS, **WRITES},
+        permissions=permissions,
         clock=clock,
         limits=limits,
         ca_file=None if forge.ca_file is None else str(forge.ca_file),

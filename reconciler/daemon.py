@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -22,9 +22,10 @@ from reconciler.loop import Condition, Loop
 from reconciler.passes import PassReport
 from reconciler.settings import Loaded, load
 from reconciler.settings_model import LocalForgeSettings
-from reconciler.web.apps import public_app
+from reconciler.web import plugin as plugin_app
+from reconciler.web import webhooks as webhooks_app
+from reconciler.web.apps import Handler, public_app
 from reconciler.web.host import Host
-from reconciler.web.webhooks import PREFIX, Webhooks
 from state.errors import Fenced, ReconcilerError, Terminal, Transient
 from state.oci import Digest
 
@@ -134,7 +135,10 @@ class Daemon:
             self._loop = loop
             stack.callback(self._forget_loop)
             ids = {made.repository.name: made.repository_id for made in writers}
-            host = stack.enter_context(self._host(loaded, wiring.webhooks_of(common, ids, loop.hint)))
+            webhooks = wiring.webhooks_of(common, ids, loop.hint)
+            plugin = wiring.plugin_of(common, {made.repository.name: made.previews for made in writers})
+            below: dict[str, Handler] = {webhooks_app.PREFIX: webhooks.handle, plugin_app.PREFIX: plugin.handle}
+            host = stack.enter_context(self._host(loaded, below))
             stack.enter_context(self._wakeups(loaded, loop))
             self._emit.emit(Event.STARTED, version=__version__, config_digest=loaded.digest, mode=settings.mode.value)
             on_listening(host)
@@ -154,7 +158,7 @@ class Daemon:
     def _forget_loop(self) -> None:
         self._loop = None
 
-    def _host(self, loaded: Loaded, webhooks: Webhooks) -> Host:
+    def _host(self, loaded: Loaded, below: Mapping[str, Handler]) -> Host:
         listen = loaded.settings.listen
         return Host(
             private=listen.private,
@@ -162,7 +166,7 @@ class Daemon:
             health=self,
             metrics=self._metrics.exposition,
             emitter=self._emit,
-            outside=public_app(self._emit, {PREFIX: webhooks.handle}),
+            outside=public_app(self._emit, below),
         )
 
     def _wakeups(self, loaded: Loaded, loop: Loop) -> Wakeups:

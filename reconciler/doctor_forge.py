@@ -18,7 +18,7 @@ from reconciler.adapters.forge_records import Record, parsed
 from reconciler.adapters.git_push_probe import may_push
 from reconciler.adapters.git_remote import remote
 from reconciler.adapters.metrics_prometheus import PrometheusMetrics
-from reconciler.code_forge import CALL_TIMEOUT_FACTOR, READS, WRITES, CodeForge, app_token, token_of
+from reconciler.code_forge import CALL_TIMEOUT_FACTOR, READS, WRITES, CodeForge, app_token, granted_for, token_of
 from reconciler.findings import Finding, Status, attempt, secret
 from reconciler.ports import Clock, Random
 from reconciler.settings_model import GitHubAppSettings, GitHubForgeSettings, RepositorySettings, Settings
@@ -78,18 +78,28 @@ def permissions(
     else:
         remedy = "check app_id, installation_id and the key on the App's settings page"
         yield attempt(
-            check, lambda: _granted(check, settings, app, mode=whole.mode, clock=clock, random=random), remedy
+            check,
+            lambda: _granted(
+                check, settings, app, needed=granted_for(repository, whole.mode), clock=clock, random=random
+            ),
+            remedy,
         )
     remedy = "check that git reaches the same host as the API, with the same credential"
     yield attempt(f"{check}: git", lambda: _pushes(check, settings, whole, clock), remedy)
 
 
 def _granted(
-    check: str, forge: GitHubForgeSettings, app: GitHubAppSettings, *, mode: Mode, clock: Clock, random: Random
+    check: str,
+    forge: GitHubForgeSettings,
+    app: GitHubAppSettings,
+    *,
+    needed: Mapping[str, str],
+    clock: Clock,
+    random: Random,
 ) -> Finding:
     """Source: docs.github.com, "Get an installation for the authenticated app"."""
     with ExitStack() as stack:
-        token = app_token(forge, app, mode, clock=clock)
+        token = app_token(forge, app, READS, clock=clock)
         stack.callback(token.close)
         client = ForgeClient(
             forge.api_root,
@@ -110,8 +120,7 @@ def _granted(
         return Finding(
             check, Status.FAIL, f"suspended since {found.suspended_at}", "unsuspend the installation on its page"
         )
-    allowed = {**READS, **WRITES}
-    needed = READS if mode is Mode.OBSERVE else allowed
+    allowed = {**READS, **WRITES, **needed}
     missing = [f"{n}: {level}" for n, level in needed.items() if _level(found.permissions.get(n)) < _LEVELS[level]]
     excess = [f"{n}: {level}" for n, level in found.permissions.items() if _level(level) > _level(allowed.get(n))]
     if missing:
@@ -155,7 +164,7 @@ def _role(check: str, client: ForgeClient, forge: CodeForge, mode: Mode) -> Find
 
 def _pushes(check: str, forge: GitHubForgeSettings, whole: Settings, clock: Clock) -> Finding:
     """Nothing of ours ever pushes to the code repository."""
-    token = token_of(forge, whole.mode, clock=clock)
+    token = token_of(forge, READS, clock=clock)
     try:
         source = remote(forge.git_url, token=token.token, ca_file=forge.ca_file)
         timeout_s = float(whole.request_timeout_s) * CALL_TIMEOUT_FACTOR

@@ -72,6 +72,8 @@ def diagnose(
     yield from _log_remote(settings, whole)
     if settings.webhook is not None:
         yield secret(f"{name}: webhook secret", settings.webhook.secret_file)
+    if settings.preview is not None and settings.preview.token_file is not None:
+        yield secret(f"{name}: plugin token", settings.preview.token_file)
     yield from _evidence(settings)
 
 

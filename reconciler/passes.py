@@ -15,6 +15,7 @@ from reconciler.matrix import DONE, Cell, State, heads_of, matrix
 from reconciler.observe import Observer
 from reconciler.planner import plan
 from reconciler.ports import Acceptances, LogStore, Metrics, RegistryWriter, StatusReporter, StatusState
+from reconciler.previews import Previews
 from reconciler.pull_request_status import status
 from reconciler.record import Recorder
 from reconciler.releasing import Releaser, ReleaseTargets
@@ -83,8 +84,10 @@ class Repository:
         *,
         acceptances: Acceptances,
         release: ReleaseTargets | None = None,
+        previews: Previews | None = None,
     ) -> None:
         self.name = name
+        self._previews = previews
         self._sources = sources
         self._writer = writer
         self._log = log
@@ -126,6 +129,11 @@ class Repository:
         cells = self._cells(look)
         if look.snapshot.listing.complete:
             self._report(cells, rules.mode, emit)
+        if self._previews is not None:
+            history = self._recorder.history
+            newest = history.newest_recorded if self._release is None else history.newest_released
+            mode = Mode.OBSERVE if rules.suspended else rules.mode
+            self._previews.observe(look.snapshot.listing, cells, newest, mode, emit)
         self._measure(look, cells, made, applied)
         emit.emit(
             Event.PASS_FINISHED,

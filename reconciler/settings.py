@@ -184,6 +184,13 @@ def _cross_problems(settings: Settings) -> Iterable[tuple[Location, str]]:
             )
         if repository.webhook is not None and settings.listen.public is None:
             yield (*at, "webhook"), "there is no public listener for it: set listen.public, or drop it"
+        preview = repository.preview
+        if preview is not None and preview.token_file is not None and settings.listen.public is None:
+            yield (*at, "preview", "token_file"), "there is no public listener for it: set listen.public, or drop it"
+        if preview is not None and preview.label in repository.admission.labels:
+            yield (*at, "preview", "label"), "admission.labels asks for it too, so that nothing would ever be previewed"
+        if preview is not None and preview.label is not None and preview.label == repository.admission.hold_label:
+            yield (*at, "preview", "label"), "it is the hold label, which keeps us off the pull request"
         expected = _SENDERS.get(repository.forge.kind)
         if repository.webhook is not None and expected not in {None, repository.webhook.sender}:
             yield (*at, "webhook", "sender"), f"expected {expected} for this forge, got {repository.webhook.sender}"

@@ -409,6 +409,23 @@ class WebhookSettings(Section):
     gitlab a signing token (whsec_…) or a secret token."""
 
 
+class PreviewSettings(Section):
+    """How previews learn which head is complete: by the plugin endpoint, by a label, or both."""
+
+    token_file: AbsolutePath | None = None
+    """File with the bearer token of the ApplicationSet controller, for the plugin endpoint
+    `/plugins/<name of the repository>` on `listen.public`; read anew when it changes, while it is being rotated one
+    token a line. Null for no such endpoint."""
+    label: Label | None = None
+    """Label that a pull request gets at its first complete head, such as preview-images; null for no label mode."""
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if self.token_file is None and self.label is None:
+            raise ValueError("expected token_file, label or both; drop the section if there are no previews")
+        return self
+
+
 class LogSettings(Section):
     """The signed log of this repository."""
 
@@ -452,6 +469,8 @@ class RepositorySettings(Section):
     """Tag writes per hour, at most."""
     webhook: WebhookSettings | None = None
     """Deliveries that hasten a look; null for polling alone."""
+    preview: PreviewSettings | None = None
+    """How previews learn which head is complete; null tells them nothing."""
     log: LogSettings
     """Where what was done is recorded."""
 

@@ -28,7 +28,9 @@ from reconciler.evidence.assembling import release_targets_of, releases_of, veri
 from reconciler.looking import Look, Rules, Sources, Tick
 from reconciler.observe import Observer
 from reconciler.passes import Reporting, Repository
+from reconciler.previews import LabelMode, Previews
 from reconciler.settings import Loaded, RepositorySettings, Settings, to_policy
+from reconciler.web.plugin import Plugin, Source
 from reconciler.web.webhooks import Hook, Webhooks
 from state.entry import Entry
 from state.errors import ConfigError, IntegrityError, Terminal, Unavailable
@@ -40,6 +42,9 @@ from state.log_read import LogReader, branches, key_in_force, open_repository
 from state.quarantine import Quarantine
 
 ROLE: Final = Role.RECONCILER
+ANSWER_AGE_MIN_S: Final = 300.0
+ANSWER_AGE_FACTOR: Final = 10
+"""Previews are told nothing from a listing that is older than so many poll intervals."""
 
 
 def rules(settings: Settings, repository: RepositorySettings) -> Rules:
@@ -174,6 +179,7 @@ class Writer(NamedTuple):
 
     repository: Repository
     repository_id: int
+    previews: Previews | None
 
 
 @contextmanager
@@ -190,10 +196,41 @@ def writer(common: Shared, repository: RepositorySettings, tick: Tick | None = N
         reporting = Reporting(common.emit, common.metrics, forge.status())
         accepted = acceptances_of(common.settings, forge.identity.id)
         release = release_targets_of(repository, common.registries, sources.verifier, common.executor)
+        previews = _previews_of(common, repository, forge)
         made = Repository(
-            repository.name, sources, common.registries, log, reporting, acceptances=accepted, release=release
+            repository.name,
+            sources,
+            common.registries,
+            log,
+            reporting,
+            acceptances=accepted,
+            release=release,
+            previews=previews,
         )
-        yield Writer(made, forge.identity.id)
+        yield Writer(made, forge.identity.id, previews)
+
+
+def _previews_of(common: Shared, repository: RepositorySettings, forge: CodeForge) -> Previews | None:
+    preview = repository.preview
+    if preview is None:
+        return None
+    return Previews(
+        common.clock,
+        released=repository.evidence is not None,
+        max_age_s=max(ANSWER_AGE_MIN_S, ANSWER_AGE_FACTOR * common.settings.poll_interval_s),
+        label=None if preview.label is None else LabelMode(preview.label, forge.labels()),
+    )
+
+
+def plugin_of(common: Shared, previews: Mapping[str, Previews | None]) -> Plugin:
+    """The plugin generator's endpoint of every repository that has a token for it."""
+    sources = {}
+    for repository in common.settings.repositories:
+        found, preview = previews[repository.name], repository.preview
+        if found is not None and preview is not None and preview.token_file is not None:
+            file = SecretFile(preview.token_file, "plugin token file")
+            sources[repository.name] = Source(found.answer, file.lines)
+    return Plugin(sources, common.metrics)
 
 
 def webhooks_of(common: Shared, repository_ids: Mapping[str, int], hint: Callable[[str, int | None], None]) -> Webhooks:

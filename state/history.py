@@ -178,6 +178,10 @@ class History:
         self.attached: dict[tuple[Repository, Digest, str, Digest], Digest] = {}
         """`Attachment.key` → the artifact's manifest. Kept for good: it is bounded by the digests, not by the heads."""
         self.released: dict[CommitId, Digest] = {}
+        self.newest_recorded: dict[int, CommitId] = {}
+        """Pull request → the newest of its heads of which every decided image was recorded; kept when it ends."""
+        self.newest_released: dict[int, CommitId] = {}
+        """Pull request → the newest of its heads whose release set was published; kept when it ends."""
         self.void: dict[CommitId, Digest] = {}
         """Heads whose release set an acceptance made void, with its digest."""
         self.recorded_at: dict[Cell, str] = {}
@@ -226,6 +230,8 @@ class History:
                 for value in body.objects("writes"):
                     self._record(entry_id, entry.at, value)
                 self._attest(entry_id, entry.body)
+                for head in {CommitId(reading(value, "outcome").text("head")) for value in body.objects("writes")}:
+                    self._note_complete(head)
             case Kind.OBSERVATION:
                 for name in body.texts("removed"):
                     self.parts.pop(name, None)
@@ -286,6 +292,9 @@ class History:
             self._trace(publication.head, Kind.OUTCOME, entry_id)
             if reading(row, "publication").one_of("result", Result) in (Result.WRITTEN, Result.ADOPTED):
                 self.released[publication.head] = publication.digest
+                decided = self.decisions.get(publication.head)
+                for number in decided.pull_requests if decided is not None else ():
+                    self.newest_released[number] = publication.head
                 self.void.pop(publication.head, None)
 
     def _quarantine(self, entry_id: CommitId, at: str, value: Mapping[str, Json]) -> None:
@@ -299,6 +308,9 @@ class History:
             found = tuple(Breach.from_json(row) for row in body.objects("breaches"))
             before = self.quarantined.get(head, Quarantine(entry_id, ()))
             self.quarantined[head] = Quarantine(entry_id, before.breaches + found)
+            for newest in (self.newest_recorded, self.newest_released):
+                for number in [n for n, at_head in newest.items() if at_head == head]:
+                    del newest[number]
             return
         accepted = self.quarantined.pop(head, None)
         if accepted is not None and (was_released := self.released.pop(head, None)) is not None:
@@ -403,6 +415,13 @@ class History:
                 self.written_at.pop(cell, None)
             else:
                 self.written_at[cell] = at
+
+    def _note_complete(self, head: CommitId) -> None:
+        decision = self.decisions.get(head)
+        if decision is None or head in self.quarantined:
+            return
+        if decision.images and all((image, head) in self.recorded for image in decision.images):
+            self.newest_recorded.update(dict.fromkeys(decision.pull_requests, head))
 
     def _trace(self, head: CommitId, kind: Kind, entry_id: CommitId) -> None:
         trace = self.traces.get(head, Trace())

@@ -181,6 +181,26 @@ class LocalPullRequests:
         return stored[-1].record.number if stored else 0
 
 
+class LocalLabels:
+    """A `LabelWriter`."""
+
+    def __init__(self, path: Path) -> None:
+        self._pulls = LocalPullRequests(path)
+
+    def add_label(self, number: int, label: str) -> None:
+        if self._state(number) is not State.OPEN:
+            raise Terminal(f"{self._pulls.repository.path}: no pull request #{number} is open")
+        self._pulls.label(number, add=[label])
+
+    def remove_label(self, number: int, label: str) -> None:
+        if self._state(number) is not None:
+            self._pulls.label(number, remove=[label])
+
+    def _state(self, number: int) -> State | None:
+        stored = self._pulls.contents().stored
+        return next((one.record.state for one in stored if one.record.number == number), None)
+
+
 class LocalForgeWriter:
     """A `ForgeWriter` over a bare repository. Branches are the repository's own; a fork's never count as ours."""
 

@@ -74,6 +74,9 @@ METRICS: Final[dict[str, Metric]] = {
     ),
     "config_loads": Metric(Kind.COUNTER, ("result",), "Loads of the configuration by result."),
     "webhooks": Metric(Kind.COUNTER, ("repository", "result"), "Deliveries of forges by result."),
+    "plugin_answers": Metric(
+        Kind.COUNTER, ("repository", "result"), "Answers to the ApplicationSet controller: served, or unsure."
+    ),
     "wakeups": Metric(Kind.COUNTER, ("reason",), "Wake-ups of the loop by reason."),
 }
 """Every metric of this process by the name that the code uses."""

@@ -55,7 +55,7 @@ def once(config: Path, sweep: bool, as_json: bool) -> int:
     converged = True
     with _progress(quiet=as_json) as tick, wiring.shared(loaded, emit, PrometheusMetrics()) as common:
         for settings in loaded.settings.repositories:
-            with wiring.writer(common, settings, tick) as (repository, _):
+            with wiring.writer(common, settings, tick) as (repository, _, _):
                 repository.configured(loaded.digest)
                 rules = replace(wiring.rules(loaded.settings, settings), sweep_all=sweep)
                 report = repository.run_pass(rules, frozenset(), lambda: False)

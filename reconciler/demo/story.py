@@ -179,7 +179,7 @@ def _running(loaded: Loaded, events: TextIO) -> Iterator[tuple[Loop, list[PassRe
     metrics = PrometheusMetrics()
     reports: list[PassReport] = []
     shop = settings.repositories[0]
-    with wiring.shared(loaded, emit, metrics) as common, wiring.writer(common, shop) as (repository, _):
+    with wiring.shared(loaded, emit, metrics) as common, wiring.writer(common, shop) as (repository, _, _):
         repository.configured(loaded.digest)
         yield (
             Loop(

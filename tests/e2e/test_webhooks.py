@@ -13,7 +13,7 @@ import requests
 
 from tests.e2e.test_daemon import Process, Start, filled, start
 from tests.fixtures.github_shop import GitHubShop, github
-from tests.fixtures.shop import DOCS, eventually
+from tests.fixtures.shop import DOCS, IMAGE_NAMES, eventually
 
 __all__ = ["github", "start"]
 
@@ -76,7 +76,8 @@ def test_repeated_late_and_lying_deliveries_change_nothing(hooked: GitHubShop, s
     number, head = hooked.opens("docs", DOCS)
     process = start()
     eventually("every tag of the head", filled(hooked.shop, head))
-    written = len(process.events("tag_written"))
+    written = len(IMAGE_NAMES)
+    eventually("all lines about them", lambda: len(process.events("tag_written")) == written)
     lie = about(hooked, number, "pull_request_closed")
     lie["pull_request"]["head"]["sha"] = "0" * 40
     before = len(process.events("pass_finished"))

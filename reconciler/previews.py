@@ -1,0 +1,78 @@
+"""Tells previews which heads are complete: by the answer of the plugin endpoint, and by a label (design §10)."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from reconciler.events import Emitter, Event
+from reconciler.matrix import Cell
+from reconciler.ports import Clock, LabelWriter
+from reconciler.readiness import Readiness, Seen, seen_in
+from state.errors import Denied, Terminal, Transient
+from state.git import CommitId
+from state.observed import Listing, Mode
+
+
+class LabelMode(NamedTuple):
+    """The label that a pull request gets at its first complete head, and who sets it."""
+
+    label: str
+    writer: LabelWriter
+
+
+class Previews:
+    """One repository's previews. `observe` is called by its passes, `answer` by any thread.
+
+    Args:
+        released: a head is complete once its release set is published.
+        max_age_s: an older listing gives no answer.
+    """
+
+    def __init__(self, clock: Clock, *, released: bool, max_age_s: float, label: LabelMode | None = None) -> None:
+        self._clock = clock
+        self._released = released
+        self._max_age_s = max_age_s
+        self._label = label
+        self._lock = threading.Lock()
+        self._readiness = Readiness()
+
+    def observe(
+        self, listing: Listing, cells: Iterable[Cell], remembered: Mapping[int, CommitId], mode: Mode, emit: Emitter
+    ) -> None:
+        """Take up what a pass saw. An incomplete listing changes nothing; a label that fails is tried again."""
+        if not listing.complete:
+            return
+        seen = seen_in(cells, released=self._released)
+        with self._lock:
+            self._readiness = self._readiness.after(seen, remembered, self._clock.monotonic_s())
+            served = self._readiness.served
+        if self._label is not None and mode is not Mode.OBSERVE:
+            for number, wanted in _labels(listing, seen, served, self._label.label):
+                self._set(self._label, number, wanted, emit)
+
+    def answer(self) -> Mapping[int, CommitId] | str:
+        """Pull request → the head to show; or why nothing can be said, which is never an empty answer."""
+        with self._lock:
+            unsure = self._readiness.unsure(self._clock.monotonic_s(), self._max_age_s)
+            return unsure if unsure is not None else self._readiness.served
+
+    @staticmethod
+    def _set(mode: LabelMode, number: int, wanted: bool, emit: Emitter) -> None:
+        try:
+            (mode.writer.add_label if wanted else mode.writer.remove_label)(number, mode.label)
+        except (Transient, Denied, Terminal) as error:
+            emit.emit(Event.LABEL_NOT_SET, pull_request=number, error=str(error))
+
+
+def _labels(listing: Listing, seen: Seen, served: Mapping[int, CommitId], label: str) -> list[tuple[int, bool]]:
+    """Pull requests whose label differs from what it should be, and what that is: never taken away by a push."""
+    made = []
+    for pull_request in listing.pull_requests:
+        has, number = label in pull_request.labels, pull_request.number
+        if number in served and not has:
+            made.append((number, True))
+        elif has and number not in seen.complete and number not in seen.filling:
+            made.append((number, False))
+    return made

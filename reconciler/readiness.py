@@ -1,0 +1,86 @@
+"""Which head of each pull request a preview is to show: the newest complete one (pure). Source: design §10.
+
+| what a complete listing shows | what is served for the pull request |
+|---|---|
+| its head is complete | that head |
+| its head is filled, waited for or held | the head served before; after a restart, the log's newest complete one |
+| it is refused (label, draft, base, author), in quarantine, or nothing of it is previewed | nothing: it leaves |
+| it is not in the listing | nothing: it leaves |
+
+An incomplete listing changes nothing. Whoever reads the answer deletes what is not in it, so a listing after which more
+than half of what was served would leave, or nothing would be served at all, has to be seen twice in a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+from typing import Final, NamedTuple
+
+from reconciler.admission import REFUSALS
+from reconciler.matrix import DONE, Cell, State
+from state.git import CommitId
+from state.hold import Reason
+
+SHARE_MAX: Final = 0.5
+"""More than this share of the served pull requests never leaves on one listing. Source: design §2 (10)."""
+_LEAVES: Final = REFUSALS | {Reason.QUARANTINED}
+
+
+class Seen(NamedTuple):
+    """The open pull requests of one complete listing."""
+
+    complete: Mapping[int, CommitId]
+    """Those whose head is complete now."""
+    filling: frozenset[int]
+    """Those that stay with what they had."""
+
+
+def seen_in(cells: Iterable[Cell], *, released: bool) -> Seen:
+    """What the matrix says. With `released` a head counts once its release set is published."""
+    complete: dict[int, CommitId] = {}
+    filling = set()
+    for number, rows in groupby(sorted(cells, key=lambda c: c.pr), key=lambda c: c.pr):
+        of_it = tuple(rows)
+        if any(c.reason in _LEAVES or c.state is State.NOT_PREVIEWED for c in of_it):
+            continue
+        if all(c.state in DONE and (c.release is not None or not released) for c in of_it):
+            complete[number] = of_it[0].head
+        else:
+            filling.add(number)
+    return Seen(complete, frozenset(filling))
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """What is served, how sure it is, and since when."""
+
+    served: Mapping[int, CommitId] = field(default_factory=dict)
+    seen_at_s: float | None = None
+    """Monotonic time of the last complete listing; None before the first one."""
+    doubted: Mapping[int, CommitId] | None = None
+    """What would be served instead, if a second listing in a row says so."""
+
+    def after(self, seen: Seen, remembered: Mapping[int, CommitId], at_s: float) -> Readiness:
+        """After a complete listing. `remembered` is the newest complete head of each pull request by the log."""
+        served = dict(seen.complete)
+        for number in seen.filling:
+            head = self.served.get(number) or remembered.get(number)
+            if head is not None:
+                served[number] = head
+        leaving = self.served.keys() - served.keys()
+        much = len(leaving) > SHARE_MAX * len(self.served) or not served
+        if much and (self.doubted is None or self.doubted.keys() != served.keys()):
+            return replace(self, seen_at_s=at_s, doubted=served)
+        return Readiness(served, at_s)
+
+    def unsure(self, now_s: float, max_age_s: float) -> str | None:
+        """Why there is no answer at `now_s`; None if `served` is the answer."""
+        if self.seen_at_s is None:
+            return "no complete listing yet"
+        if now_s - self.seen_at_s > max_age_s:
+            return f"the last complete listing is {now_s - self.seen_at_s:.0f} s old"
+        if self.doubted is not None:
+            return f"{len(self.served)} previews would become {len(self.doubted)}: waiting for a second listing"
+        return None
