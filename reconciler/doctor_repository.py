@@ -74,6 +74,8 @@ def diagnose(
         yield secret(f"{name}: webhook secret", settings.webhook.secret_file)
     if settings.preview is not None and settings.preview.token_file is not None:
         yield secret(f"{name}: plugin token", settings.preview.token_file)
+    if settings.preview is not None and settings.preview.refresh is not None:
+        yield secret(f"{name}: refresh secret", settings.preview.refresh.secret_file)
     yield from _evidence(settings)
 
 

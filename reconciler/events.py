@@ -79,6 +79,8 @@ class Event(StrEnum):
     """The log's remote did not answer: entries are safe here and are pushed later."""
     STATUS_NOT_REPORTED = "status_not_reported", Level.WARNING
     """The forge did not take a status; it is set again in a later round."""
+    REFRESH_FAILED = "refresh_failed", Level.WARNING
+    """The ApplicationSet controller was not reached: it asks by itself at its next turn, and is told again."""
     LABEL_NOT_SET = "label_not_set", Level.WARNING
     """The forge did not take the preview label; it is set again in the next round."""
     REPOSITORY_STALLED = "repository_stalled", Level.ERROR

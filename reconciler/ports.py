@@ -124,6 +124,13 @@ class LabelWriter(Protocol):
         """Have `label` not on it; one that is not on it, or a pull request that is not there, changes nothing."""
 
 
+class PreviewRefresh(Protocol):
+    """Whoever makes previews from our answer."""
+
+    def refresh(self) -> None:
+        """Have it ask again now, not at its next turn. Raises Transient, Denied, Terminal or ConfigError."""
+
+
 class Change(NamedTuple):
     """A pull request that we opened, or that has the branch we would use."""
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from reconciler.events import Emitter, Event
 from reconciler.matrix import Cell
-from reconciler.ports import Clock, LabelWriter
+from reconciler.ports import Clock, LabelWriter, PreviewRefresh
 from reconciler.readiness import Readiness, Seen, seen_in
 from state.errors import Denied, Terminal, Transient
 from state.git import CommitId
@@ -28,13 +28,24 @@ class Previews:
     Args:
         released: a head is complete once its release set is published.
         max_age_s: an older listing gives no answer.
+        refresh: told when the answer has become another one, until it has heard.
     """
 
-    def __init__(self, clock: Clock, *, released: bool, max_age_s: float, label: LabelMode | None = None) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        released: bool,
+        max_age_s: float,
+        label: LabelMode | None = None,
+        refresh: PreviewRefresh | None = None,
+    ) -> None:
         self._clock = clock
         self._released = released
         self._max_age_s = max_age_s
         self._label = label
+        self._refresh = refresh
+        self._told: Mapping[int, CommitId] | None = None
         self._lock = threading.Lock()
         self._readiness = Readiness()
 
@@ -48,7 +59,15 @@ class Previews:
         with self._lock:
             self._readiness = self._readiness.after(seen, remembered, self._clock.monotonic_s())
             served = self._readiness.served
-        if self._label is not None and mode is not Mode.OBSERVE:
+        if mode is Mode.OBSERVE:
+            return
+        if self._refresh is not None and served != self._told:
+            try:
+                self._refresh.refresh()
+                self._told = served
+            except (Transient, Denied, Terminal) as error:
+                emit.emit(Event.REFRESH_FAILED, error=str(error))
+        if self._label is not None:
             for number, wanted in _labels(listing, seen, served, self._label.label):
                 self._set(self._label, number, wanted, emit)
 

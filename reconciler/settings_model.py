@@ -409,6 +409,15 @@ class WebhookSettings(Section):
     gitlab a signing token (whsec_…) or a secret token."""
 
 
+class RefreshSettings(Section):
+    """The ApplicationSet controller's webhook."""
+
+    url: str = Field(pattern=r"^https?://[^\s@?#]{1,500}$")
+    """Such as http://argocd-applicationset-controller.argocd:7000/api/webhook; not argocd-server's."""
+    secret_file: AbsolutePath
+    """File with its `webhook.github.secret`."""
+
+
 class PreviewSettings(Section):
     """How previews learn which head is complete: by the plugin endpoint, by a label, or both."""
 
@@ -418,11 +427,16 @@ class PreviewSettings(Section):
     token a line. Null for no such endpoint."""
     label: Label | None = None
     """Label that a pull request gets at its first complete head, such as preview-images; null for no label mode."""
+    refresh: RefreshSettings | None = None
+    """Who is asked to look again when the answer of the endpoint has changed; null leaves it to the generator's
+    requeueAfterSeconds."""
 
     @model_validator(mode="after")
     def _something(self) -> Self:
         if self.token_file is None and self.label is None:
             raise ValueError("expected token_file, label or both; drop the section if there are no previews")
+        if self.refresh is not None and self.token_file is None:
+            raise ValueError("refresh is for the plugin endpoint: set token_file, or drop it")
         return self
 
 

@@ -17,6 +17,7 @@ from reconciler.adapters.executor import ThreadExecutor
 from reconciler.adapters.forge_access import SecretFile
 from reconciler.adapters.gitops_pygit2 import GitOpsRepository
 from reconciler.adapters.metrics_prometheus import PrometheusMetrics
+from reconciler.adapters.preview_refresh import ControllerWebhook
 from reconciler.adapters.registry_credential import Credential
 from reconciler.adapters.registry_limits import Limits
 from reconciler.adapters.registry_oras import OrasRegistry
@@ -192,11 +193,11 @@ def writer(common: Shared, repository: RepositorySettings, tick: Tick | None = N
         code_forge(common, repository) as forge,
         readers(common, repository, forge, tick) as sources,
         open_log(common, repository, forge.identity.id) as log,
+        _previews_of(common, repository, forge) as previews,
     ):
         reporting = Reporting(common.emit, common.metrics, forge.status())
         accepted = acceptances_of(common.settings, forge.identity.id)
         release = release_targets_of(repository, common.registries, sources.verifier, common.executor)
-        previews = _previews_of(common, repository, forge)
         made = Repository(
             repository.name,
             sources,
@@ -210,16 +211,28 @@ def writer(common: Shared, repository: RepositorySettings, tick: Tick | None = N
         yield Writer(made, forge.identity.id, previews)
 
 
-def _previews_of(common: Shared, repository: RepositorySettings, forge: CodeForge) -> Previews | None:
+@contextmanager
+def _previews_of(common: Shared, repository: RepositorySettings, forge: CodeForge) -> Iterator[Previews | None]:
     preview = repository.preview
     if preview is None:
-        return None
-    return Previews(
+        yield None
+        return
+    refresh = None
+    if preview.refresh is not None:
+        file = SecretFile(preview.refresh.secret_file, "refresh secret file")
+        refresh = ControllerWebhook(preview.refresh.url, file.lines, common.clock)
+    made = Previews(
         common.clock,
         released=repository.evidence is not None,
         max_age_s=max(ANSWER_AGE_MIN_S, ANSWER_AGE_FACTOR * common.settings.poll_interval_s),
         label=None if preview.label is None else LabelMode(preview.label, forge.labels()),
+        refresh=refresh,
     )
+    try:
+        yield made
+    finally:
+        if refresh is not None:
+            refresh.close()
 
 
 def plugin_of(common: Shared, previews: Mapping[str, Previews | None]) -> Plugin:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import pytest
 import requests
 
 from reconciler.adapters.forge_local import LocalForge
+from reconciler.webhooks.signatures import Sender, is_signed
 from state.git import CommitId, RefName
 from tests.e2e.test_daemon import Process, Start, filled, start
+from tests.fixtures.registry_stub import Reply, Stub
 from tests.fixtures.shop import DOCS, IMAGE_NAMES, Shop, changes, eventually
 
 __all__ = ["start"]
@@ -115,3 +118,39 @@ def test_a_process_that_only_looks_sets_no_label(previewed: Shop, start: Start) 
     serves(process, {number: head})
     assert labels(previewed, number) == ()
     assert process.ends(signal.SIGTERM) == 0
+
+
+def test_the_controller_is_told_when_the_answer_changes_and_until_it_has_heard(
+    previewed: Shop, start: Start, stub: Stub
+) -> None:
+    shop, secret = previewed, "shared with Argo CD"
+    file = shop.root / "refresh-secret"
+    file.write_text(secret)
+    file.chmod(0o600)
+    preview = {
+        **shop.repository_settings["preview"],
+        "refresh": {"url": f"{stub.url}/api/webhook", "secret_file": str(file)},
+    }
+    shop.configure(shop={"preview": preview})
+    stub.answer = lambda _: Reply(503)
+    number, head = shop.opens("docs", DOCS)
+    process = start()
+    process.until("refresh_failed")
+    assert all(
+        is_signed(Sender.GITHUB, (secret,), seen.headers, seen.body, datetime.now(UTC)) for seen in stub.requests
+    )
+    assert {seen.headers["x-github-event"] for seen in stub.requests} == {"push"}
+    serves(process, {number: head})
+    stub.answer = lambda _: Reply(200)
+    failed = len(process.events("refresh_failed"))
+    passes = len(process.events("pass_finished"))
+    process.until("pass_finished", times=passes + 2)
+    heard = len(stub.requests)
+    process.until("pass_finished", times=passes + 4)
+    assert len(stub.requests) == heard  # nothing has changed since
+    assert len(process.events("refresh_failed")) <= failed + 1
+    two, other = shop.opens("two", {"docs/two.md": "two"})
+    serves(process, {number: head, two: other})
+    eventually("told of it", lambda: len(stub.requests) > heard)
+    assert process.ends(signal.SIGTERM) == 0
+    assert secret not in process.log
