@@ -9,7 +9,7 @@ from typing import NamedTuple
 from reconciler.events import Emitter, Event
 from reconciler.matrix import Cell
 from reconciler.ports import Clock, LabelWriter, PreviewRefresh
-from reconciler.readiness import Readiness, Seen, seen_in
+from reconciler.readiness import Readiness, label_changes, seen_in
 from state.errors import Denied, Terminal, Transient
 from state.git import CommitId
 from state.observed import Listing, Mode
@@ -68,7 +68,7 @@ class Previews:
             except (Transient, Denied, Terminal) as error:
                 emit.emit(Event.REFRESH_FAILED, error=str(error))
         if self._label is not None:
-            for number, wanted in _labels(listing, seen, served, self._label.label):
+            for number, wanted in label_changes(listing, seen, served, self._label.label):
                 self._set(self._label, number, wanted, emit)
 
     def answer(self) -> Mapping[int, CommitId] | str:
@@ -83,15 +83,3 @@ class Previews:
             (mode.writer.add_label if wanted else mode.writer.remove_label)(number, mode.label)
         except (Transient, Denied, Terminal) as error:
             emit.emit(Event.LABEL_NOT_SET, pull_request=number, error=str(error))
-
-
-def _labels(listing: Listing, seen: Seen, served: Mapping[int, CommitId], label: str) -> list[tuple[int, bool]]:
-    """Pull requests whose label differs from what it should be, and what that is: never taken away by a push."""
-    made = []
-    for pull_request in listing.pull_requests:
-        has, number = label in pull_request.labels, pull_request.number
-        if number in served and not has:
-            made.append((number, True))
-        elif has and number not in seen.complete and number not in seen.filling:
-            made.append((number, False))
-    return made

@@ -22,6 +22,7 @@ from reconciler.admission import REFUSALS
 from reconciler.matrix import DONE, Cell, State
 from state.git import CommitId
 from state.hold import Reason
+from state.observed import Listing
 
 SHARE_MAX: Final = 0.5
 """More than this share of the served pull requests never leaves on one listing. Source: design §2 (10)."""
@@ -84,3 +85,17 @@ class Readiness:
         if self.doubted is not None:
             return f"{len(self.served)} previews would become {len(self.doubted)}: waiting for a second listing"
         return None
+
+
+def label_changes(
+    listing: Listing, seen: Seen, served: Mapping[int, CommitId], label: str
+) -> tuple[tuple[int, bool], ...]:
+    """Pull requests that are to get the label (True) or lose it (False); a push alone never takes it away."""
+    made = []
+    for pull_request in listing.pull_requests:
+        has, number = label in pull_request.labels, pull_request.number
+        if number in served and not has:
+            made.append((number, True))
+        elif has and number not in seen.complete and number not in seen.filling:
+            made.append((number, False))
+    return tuple(made)

@@ -7,10 +7,14 @@ from collections.abc import Mapping
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reconciler.adapters.clock import SystemClock
+from reconciler.events import Emitter
 from reconciler.matrix import Cell, State
-from reconciler.readiness import SHARE_MAX, Readiness, Seen, seen_in
-from state.git import CommitId
+from reconciler.previews import Previews
+from reconciler.readiness import SHARE_MAX, Readiness, Seen, label_changes, seen_in
+from state.git import CommitId, RefName
 from state.hold import Reason
+from state.observed import Listing, Mode, PullRequest
 from state.oci import Digest, Repository
 
 A, B, C = (CommitId(digit * 40) for digit in "abc")
@@ -140,6 +144,46 @@ def test_the_matrix_says_which_heads_are_complete_and_which_are_filled() -> None
 def test_where_release_sets_are_published_a_head_counts_with_its_own() -> None:
     assert seen_in([cell(1, A)], released=True) == Seen({}, frozenset({1}))
     assert seen_in([cell(1, A, release=SET)], released=True) == Seen({1: A}, frozenset())
+
+
+def test_what_was_served_stays_also_where_the_log_does_not_name_the_pull_request() -> None:
+    """A second pull request opened at a head that was decided before it is in no decision."""
+    line = Timeline()
+    line.sees({1: A})
+    line.log.clear()
+    assert line.sees(filling={1}) == {1: A}
+
+
+def pull_request(number: int, *labels: str) -> PullRequest:
+    return PullRequest(number, A, RefName("refs/heads/main"), 1, 1, labels, draft=False)
+
+
+def test_the_label_is_set_when_complete_and_taken_only_from_what_leaves() -> None:
+    listing = Listing(
+        True,
+        (
+            pull_request(1),
+            pull_request(2, "images"),
+            pull_request(3, "images"),
+            pull_request(4, "images"),
+            pull_request(5),
+            pull_request(6, "images", "other"),
+        ),
+    )
+    seen = Seen({1: A, 2: A}, frozenset({3, 4, 5}))
+    served = {1: A, 2: A, 3: B, 5: B}
+    assert label_changes(listing, seen, served, "images") == ((1, True), (5, True), (6, False))
+
+
+def test_an_incomplete_listing_is_not_taken_up() -> None:
+    previews = Previews(SystemClock(), released=False, max_age_s=300)
+    emit = Emitter(lambda _: None, SystemClock())
+    previews.observe(Listing(False, (pull_request(1),)), [cell(1, A)], {}, Mode.FILL, emit)
+    assert previews.answer() == "no complete listing yet"
+    previews.observe(Listing(True, (pull_request(1),)), [cell(1, A)], {}, Mode.FILL, emit)
+    assert previews.answer() == {1: A}
+    previews.observe(Listing(False, ()), [], {}, Mode.FILL, emit)
+    assert previews.answer() == {1: A}
 
 
 HEADS = st.sampled_from([A, B, C])
