@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from reconciler.ports import ForgeReader, ForgeWriter, StatusReporter, StatusState
+from reconciler.ports import ForgeReader, ForgeWriter, LabelWriter, StatusReporter, StatusState
 from state.git import CommitId, RefName
 
 
@@ -71,5 +71,6 @@ class ForgeUnderTest:
     writer: ForgeWriter
     status: StatusReporter
     driver: ForgeDriver
+    labels: LabelWriter
     missing: ForgeReader
     """A reader of a repository that does not exist on this forge."""

@@ -322,21 +322,6 @@ def test_a_conflict_on_create_is_adopted_although_the_list_lagged(github: GitHub
     assert len(github.forge.pulls) == 1
 
 
-def test_labels_are_set_and_taken_off_without_a_second_effect(github: GitHubUnderTest) -> None:
-    driver, labels = driver_of(github), github.tested.writer
-    number = driver.open(driver.commit(), labels=["keep"])
-    for _ in range(2):
-        labels.add_label(number, "preview images")  # type: ignore[attr-defined]
-    seen = github.tested.reader.pull_request(number)
-    assert seen is not None
-    assert seen.labels == ("keep", "preview images")
-    for _ in range(2):
-        labels.remove_label(number, "preview images")  # type: ignore[attr-defined]
-    seen = github.tested.reader.pull_request(number)
-    assert seen is not None
-    assert seen.labels == ("keep",)
-
-
 def test_a_limit_at_the_token_itself_passes_by(github: GitHubUnderTest) -> None:
     github.forge.fault = lambda _: Reply(403, {"Retry-After": "5"}, b"{}")
     with pytest.raises(RateLimited):

@@ -174,3 +174,20 @@ def test_a_status_whose_first_line_is_too_long_is_refused(forge_under_test: Forg
     with pytest.raises(InvalidValue):
         forge_under_test.status.report(head, StatusState.PENDING, "x" * 141)
     assert forge_under_test.driver.status(head) == (StatusState.PENDING, "x" * 140)
+
+
+def test_a_label_is_set_and_taken_off_once_and_leaves_the_others(forge_under_test: ForgeUnderTest) -> None:
+    driver, writer = forge_under_test.driver, forge_under_test.labels
+    number = driver.open(driver.commit(), labels=["keep"])
+    for change, expected in ((writer.add_label, ("keep", "preview images")), (writer.remove_label, ("keep",))):
+        for _ in range(2):
+            change(number, "preview images")
+            seen = forge_under_test.reader.pull_request(number)
+            assert seen is not None
+            assert seen.labels == expected
+
+
+def test_no_label_is_set_where_there_is_no_pull_request(forge_under_test: ForgeUnderTest) -> None:
+    with pytest.raises(Terminal):
+        forge_under_test.labels.add_label(404, "preview images")
+    forge_under_test.labels.remove_label(404, "preview images")
