@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from reconciler.adapters import forge_gitea
 from reconciler.adapters.forge_access import GitHubAppToken, TokenFile
 from reconciler.adapters.forge_client import ForgeClient, Token
 from reconciler.adapters.forge_github import HEADERS, GitHubForge, GitHubRepository
@@ -22,6 +23,7 @@ from reconciler.adapters.git_remote import remote
 from reconciler.adapters.status_local import LocalStatusReporter
 from reconciler.ports import Clock, ForgeReader, LabelWriter, Metrics, Random, RepositoryIdentity, StatusReporter
 from reconciler.settings_model import (
+    GiteaForgeSettings,
     GitHubAppSettings,
     GitHubForgeSettings,
     LocalForgeSettings,
@@ -92,14 +94,20 @@ def opened(
             )
             return
         limits = ForgeLimits(read_timeout_s=float(settings.request_timeout_s), call_timeout_s=timeout_s)
-        token = token_of(forge, granted_for(repository, settings.mode), clock=clock, limits=limits)
+        token: Token | GitHubAppToken
+        gitea = isinstance(forge, GiteaForgeSettings)
+        if isinstance(forge, GiteaForgeSettings):
+            token, headers, app_id = TokenFile(forge.token_file), forge_gitea.HEADERS, None
+        else:
+            token = token_of(forge, granted_for(repository, settings.mode), clock=clock, limits=limits)
+            headers, app_id = HEADERS, None if forge.app is None else forge.app.app_id
         if isinstance(token, GitHubAppToken):
             stack.callback(token.close)
         client = ForgeClient(
             forge.api_root,
             token,
             name=repository.name,
-            headers=HEADERS,
+            headers=headers,
             clock=clock,
             random=random,
             metrics=metrics,
@@ -107,16 +115,16 @@ def opened(
             ca_file=None if forge.ca_file is None else str(forge.ca_file),
         )
         stack.callback(client.close)
-        github = GitHubRepository(client, forge.repository, forge.repository_id)
-        seen = github.look()
+        named = GitHubRepository(client, forge.repository, forge.repository_id)
+        seen = named.look()
         source = remote(forge.git_url, token=token.token, ca_file=forge.ca_file)
         refs = RemoteRefs(source, settings.state_dir / "git" / str(seen.id), timeout_s=timeout_s)
         yield CodeForge(
-            GitHubForge(github, refs),
+            forge_gitea.GiteaForge(named, refs) if gitea else GitHubForge(named, refs),
             seen,
             mirror=lambda: mirror_of(seen, token.token, forge.ca_file),
-            status=lambda: GitHubStatusReporter(github, None if forge.app is None else forge.app.app_id),
-            labels=lambda: GitHubChanges(github),
+            status=lambda: GitHubStatusReporter(named, app_id),
+            labels=lambda: forge_gitea.GiteaChanges(named) if gitea else GitHubChanges(named),
             client=client,
         )
 

@@ -11,8 +11,8 @@ from typing import Final
 
 from pydantic import Field
 
-from reconciler.adapters.forge_access import GitHubAppToken
-from reconciler.adapters.forge_client import ForgeClient
+from reconciler.adapters.forge_access import GitHubAppToken, TokenFile
+from reconciler.adapters.forge_client import ForgeClient, Token
 from reconciler.adapters.forge_github import HEADERS
 from reconciler.adapters.forge_records import Record, parsed
 from reconciler.adapters.git_push_probe import may_push
@@ -21,7 +21,14 @@ from reconciler.adapters.metrics_prometheus import PrometheusMetrics
 from reconciler.code_forge import CALL_TIMEOUT_FACTOR, READS, WRITES, CodeForge, app_token, granted_for, token_of
 from reconciler.findings import Finding, Status, attempt, secret
 from reconciler.ports import Clock, Random
-from reconciler.settings_model import GitHubAppSettings, GitHubForgeSettings, RepositorySettings, Settings
+from reconciler.settings_model import (
+    GiteaForgeSettings,
+    GitHubAppSettings,
+    GitHubForgeSettings,
+    LocalForgeSettings,
+    RepositorySettings,
+    Settings,
+)
 from state.errors import Terminal
 from state.observed import Mode
 
@@ -57,8 +64,10 @@ def listed(forge: CodeForge) -> str:
     return f"{forge.identity.name}, repository id {forge.identity.id}, {len(listing.pull_requests)} open pull requests"
 
 
-def credential(name: str, forge: GitHubForgeSettings) -> Finding:
+def credential(name: str, forge: GitHubForgeSettings | GiteaForgeSettings) -> Finding:
     """The file that proves who we are."""
+    if isinstance(forge, GiteaForgeSettings):
+        return secret(f"{name}: forge credential", forge.token_file)
     file = forge.access if isinstance(forge.access, Path) else forge.access.private_key_file
     return secret(f"{name}: forge credential", file)
 
@@ -68,11 +77,11 @@ def permissions(
 ) -> Iterator[Finding]:
     """What the code credential may do, against what the mode needs: missing is a failure, excess a warning."""
     settings = repository.forge
-    if not isinstance(settings, GitHubForgeSettings) or forge.client is None:
+    if isinstance(settings, LocalForgeSettings) or forge.client is None:
         return
     check = f"{repository.name}: forge permissions"
-    client, app = forge.client, settings.app
-    if app is None:
+    client, app = forge.client, None if isinstance(settings, GiteaForgeSettings) else settings.app
+    if app is None or isinstance(settings, GiteaForgeSettings):
         remedy = "give the token's user the role Write on this repository"
         yield attempt(check, lambda: _role(check, client, forge, whole.mode), remedy)
     else:
@@ -158,13 +167,17 @@ def _role(check: str, client: ForgeClient, forge: CodeForge, mode: Mode) -> Find
     if excess:
         remedy = "use a fine-grained token of a bot user with the role Write, or better a GitHub App"
         return Finding(check, Status.WARN, f"more than needed: {', '.join(excess)}", remedy)
-    told = f"scopes {', '.join(sorted(scopes))}" if scopes else "GitHub does not tell what a fine-grained token may do"
+    told = f"scopes {', '.join(sorted(scopes))}" if scopes else "the forge does not tell what such a token may do"
     return Finding(check, Status.OK, f"role {role}; {told}")
 
 
-def _pushes(check: str, forge: GitHubForgeSettings, whole: Settings, clock: Clock) -> Finding:
+def _pushes(check: str, forge: GitHubForgeSettings | GiteaForgeSettings, whole: Settings, clock: Clock) -> Finding:
     """Nothing of ours ever pushes to the code repository."""
-    token = token_of(forge, READS, clock=clock)
+    token: Token | GitHubAppToken
+    if isinstance(forge, GiteaForgeSettings):
+        token = TokenFile(forge.token_file)
+    else:
+        token = token_of(forge, READS, clock=clock)
     try:
         source = remote(forge.git_url, token=token.token, ca_file=forge.ca_file)
         timeout_s = float(whole.request_timeout_s) * CALL_TIMEOUT_FACTOR

@@ -23,7 +23,7 @@ from reconciler.evidence.assembling import authority_of, signer_of
 from reconciler.findings import Finding, Status, attempt, secret
 from reconciler.ports import Clock, Random, RepositoryIdentity
 from reconciler.settings import RepositorySettings, Settings
-from reconciler.settings_model import EvidenceSettings, GitHubForgeSettings, LocalForgeSettings
+from reconciler.settings_model import EvidenceSettings, LocalForgeSettings
 from state import log_read, log_verify
 from state.errors import ConfigError, Denied, ReconcilerError, Terminal, Transient
 from state.git import CommitId, RefName
@@ -42,7 +42,7 @@ def diagnose(
     name = settings.name
     own: list[Catalogue] = []
     identity: RepositoryIdentity | None = None
-    if isinstance(settings.forge, GitHubForgeSettings):
+    if not isinstance(settings.forge, LocalForgeSettings):
         yield doctor_forge.credential(name, settings.forge)
     with ExitStack() as stack:
         try:

@@ -230,7 +230,37 @@ class GitHubForgeSettings(Section):
         return f"{self.url.rstrip('/')}/{self.repository}.git"
 
 
-ForgeSettings: TypeAlias = Annotated[LocalForgeSettings | GitHubForgeSettings, Field(discriminator="kind")]
+class GiteaForgeSettings(Section):
+    """A repository at a Gitea or Forgejo."""
+
+    kind: Literal["gitea"]
+    """Kind of forge; a Forgejo is one too."""
+    url: ForgeUrl
+    """Where the forge is, such as https://git.example.org."""
+    repository: str = Field(pattern=r"^[A-Za-z0-9._-]{1,100}/[A-Za-z0-9._-]{1,100}$")
+    """The code repository as owner/name. A rename is followed."""
+    repository_id: ForgeId | None = None
+    """Its numeric id: another repository that takes the name is refused from the start. Null takes the id that the
+    name has when the process starts."""
+    token_file: AbsolutePath
+    """File with a token of a bot user on one line, read anew when it changes."""
+    ca_file: AbsolutePath | None = None
+    """PEM file with the only authorities that may vouch for this forge; null for the built-in list."""
+
+    @property
+    def api_root(self) -> str:
+        """Root of the REST API."""
+        return f"{self.url.rstrip('/')}/api/v1"
+
+    @property
+    def git_url(self) -> str:
+        """Where git fetches from; no two repositories share it."""
+        return f"{self.url.rstrip('/')}/{self.repository}.git"
+
+
+ForgeSettings: TypeAlias = Annotated[
+    LocalForgeSettings | GitHubForgeSettings | GiteaForgeSettings, Field(discriminator="kind")
+]
 
 
 class GitOpsSettings(Section):

@@ -21,6 +21,7 @@ pytest_plugins: list[str] = [
     "tests.fixtures.git_repos",
     "tests.fixtures.git_http",
     "tests.fixtures.github_server",
+    "tests.fixtures.gitea_server",
     "tests.fixtures.shop",
     "tests.fixtures.sigstore",
 ]

@@ -7,7 +7,8 @@ quota, since a 304 is free; one that did costs a request for 100 pull requests.
 from __future__ import annotations
 
 import threading
-from typing import Final
+from collections.abc import Mapping
+from typing import ClassVar, Final
 
 from pydantic import Field, ValidationError
 
@@ -142,6 +143,15 @@ class GitHubRepository:
 class GitHubForge:
     """A `ForgeReader` and `ForgePeople` over the REST API; `refs` asks git for the second witness."""
 
+    QUERY: ClassVar[Mapping[str, str | int]] = {
+        "state": "open",
+        "sort": "created",
+        "direction": "asc",
+        "per_page": PAGE_SIZE,
+    }
+    PAGE_SIZE: ClassVar[int] = PAGE_SIZE
+    PAGES_MAX: ClassVar[int] = PAGES_MAX
+
     def __init__(self, repository: GitHubRepository, refs: RemoteRefs) -> None:
         self._repository = repository
         self._client = repository.client
@@ -153,16 +163,15 @@ class GitHubForge:
     def open_pull_requests(self) -> Listing:
         """Every open pull request; not `complete` where a record is unusable or the list would not stand still."""
         name = self._repository.look().name
-        query: dict[str, str | int] = {"state": "open", "sort": "created", "direction": "asc", "per_page": PAGE_SIZE}
         what = f"{name}: open pull requests"
         paged = listing(
             self._client,
             f"/repos/{name}/pulls",
-            query,
+            self.QUERY,
             what=what,
             key="id",
-            page_size=PAGE_SIZE,
-            pages_max=PAGES_MAX,
+            page_size=self.PAGE_SIZE,
+            pages_max=self.PAGES_MAX,
             reduce=_listed,
         )
         if paged is None:

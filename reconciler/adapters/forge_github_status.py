@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Final
 
-from pydantic import Field
+from pydantic import AliasChoices, Field
 
 from reconciler.adapters.forge_client import ForgeClient
 from reconciler.adapters.forge_github import GitHubRepository
@@ -29,7 +29,8 @@ _REMEMBERED_MAX: Final = 10_000
 
 class CommitStatus(Record):
     context: str
-    state: str
+    state: str = Field(validation_alias=AliasChoices("state", "status"))
+    """Gitea says `status`."""
     description: str | None = None
 
 

@@ -6,7 +6,7 @@ reason to try, never proof; the answer 422 to a second one is, and is adopted.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import ClassVar
 from urllib.parse import quote
 
 from reconciler.adapters.forge_github import PAGE_SIZE, PAGES_MAX, GitHubRepository, PullRecord
@@ -16,11 +16,13 @@ from reconciler.ports import Change
 from state.errors import Terminal, Unavailable
 from state.git import RefName
 
-_CONFLICT: Final = frozenset({422})
-
 
 class GitHubChanges:
     """A `ForgeWriter` and `LabelWriter`."""
+
+    CONFLICT: ClassVar[frozenset[int]] = frozenset({422})
+    PAGE_SIZE: ClassVar[int] = PAGE_SIZE
+    PAGES_MAX: ClassVar[int] = PAGES_MAX
 
     def __init__(self, repository: GitHubRepository) -> None:
         self._repository = repository
@@ -32,18 +34,12 @@ class GitHubChanges:
         Raises Unavailable where the list would not stand still.
         """
         identity = self._repository.look()
-        owner = identity.name.partition("/")[0]
-        query: dict[str, str | int] = {
-            "state": "all",
-            "head": f"{owner}:{branch.short}",  # without the owner the filter is silently ignored
-            "base": base.short,
-            "sort": "created",
-            "direction": "asc",
-            "per_page": PAGE_SIZE,
-        }
+        query = self._query(identity.name.partition("/")[0], branch, base)
         what = f"{identity.name}: pull requests from {branch.short}"
         path = f"/repos/{identity.name}/pulls"
-        paged = listing(self._client, path, query, what=what, key="id", page_size=PAGE_SIZE, pages_max=PAGES_MAX)
+        paged = listing(
+            self._client, path, query, what=what, key="id", page_size=self.PAGE_SIZE, pages_max=self.PAGES_MAX
+        )
         if paged is None or not paged.complete:
             raise Unavailable(f"{what}: the list could not be read whole; it is asked again")
         records = [parsed_record(PullRecord, raw, what) for raw in paged.records]
@@ -57,6 +53,16 @@ class GitHubChanges:
         ]
         return tuple(sorted(found))
 
+    def _query(self, owner: str, branch: RefName, base: RefName) -> dict[str, str | int]:
+        return {
+            "state": "all",
+            "head": f"{owner}:{branch.short}",  # without the owner the filter is silently ignored
+            "base": base.short,
+            "sort": "created",
+            "direction": "asc",
+            "per_page": self.PAGE_SIZE,
+        }
+
     def open_change(self, branch: RefName, base: RefName, title: str, body: str) -> Change:
         """Open one. On a 422 the one that is open is adopted; if there is none, the refusal is told (Terminal)."""
         for change in self.find_change(branch, base):
@@ -66,7 +72,7 @@ class GitHubChanges:
             "POST",
             self._repository.path("/pulls"),
             {"head": branch.short, "base": base.short, "title": title, "body": body},
-            expected=_CONFLICT,
+            expected=self.CONFLICT,
         )
         what = f"pull request from {branch.short} to {base.short}"
         if answer.status == 201:
@@ -75,7 +81,7 @@ class GitHubChanges:
             if change.open:
                 return change
         raise Terminal(
-            f"{what}: GitHub refuses it ({answer.status}); is the branch there, and does it differ from base?"
+            f"{what}: the forge refuses it ({answer.status}); is the branch there, and does it differ from base?"
         )
 
     def update_change(self, number: int, *, title: str, body: str) -> None:

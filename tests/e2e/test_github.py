@@ -101,7 +101,7 @@ def test_doctor_says_that_a_missing_permission_keeps_the_app_out(github: GitHubS
 
 def test_doctor_names_the_scopes_and_the_role_of_a_token(github: GitHubShop) -> None:
     github.uses(token_file=str(github.token_file))
-    assert permissions(github) == ("ok", "role push; GitHub does not tell what a fine-grained token may do")
+    assert permissions(github) == ("ok", "role push; the forge does not tell what such a token may do")
     github.forge.scopes = "repo, admin:org"
     assert permissions(github) == ("warn", "more than needed: admin:org")
     github.forge.scopes = "gist"
