@@ -7,7 +7,8 @@ from typing import cast
 import pytest
 
 from reconciler.adapters.forge_gitea import GiteaForge
-from reconciler.ports import Permission
+from reconciler.adapters.forge_github_status import GitHubStatusReporter
+from reconciler.ports import Permission, StatusState
 from state.errors import Denied, Terminal, Transient
 from state.git import RefName
 from tests.fixtures.gitea_server import GiteaDriver, GiteaUnderTest
@@ -165,3 +166,19 @@ def test_a_label_the_repository_lacks_is_made_once(gitea: GiteaUnderTest) -> Non
 def test_a_missing_repository_never_means_that_it_has_no_pull_requests(gitea: GiteaUnderTest) -> None:
     with pytest.raises(Terminal):
         GiteaForge(repository_of(gitea.client, "acme/gone"), None).open_pull_requests()  # type: ignore[arg-type]
+
+
+def test_a_search_that_answers_somebody_else_grants_nothing(gitea: GiteaUnderTest) -> None:
+    gitea.forge.users[9] = "mona"
+    gitea.forge.permissions["mona"] = "write"
+    found = b'{"data": [{"id": 9, "login": "mona"}], "ok": true}'
+    gitea.forge.fault = lambda seen: Reply(200, JSON, found) if seen.path == "/users/search" else None
+    assert cast("GiteaForge", gitea.tested.reader).permission(7) is Permission.NONE
+
+
+def test_a_status_that_is_shown_already_is_not_written_again_after_a_restart(gitea: GiteaUnderTest) -> None:
+    head = gitea.tested.driver.commit()
+    gitea.tested.status.report(head, StatusState.SUCCESS, "2 of 2 ready")
+    before = len(gitea.stub.requests)
+    GitHubStatusReporter(repository_of(gitea.client), None).report(head, StatusState.SUCCESS, "2 of 2 ready")
+    assert [seen.method for seen in gitea.stub.requests[before:]] == ["GET", "GET"]
