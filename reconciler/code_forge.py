@@ -8,12 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from reconciler.adapters import forge_gitea
+from reconciler.adapters import forge_gitea, forge_gitlab
 from reconciler.adapters.forge_access import GitHubAppToken, TokenFile
 from reconciler.adapters.forge_client import ForgeClient, Token
+from reconciler.adapters.forge_gitea import GiteaChanges, GiteaForge
 from reconciler.adapters.forge_github import HEADERS, GitHubForge, GitHubRepository
 from reconciler.adapters.forge_github_status import GitHubStatusReporter
 from reconciler.adapters.forge_github_writer import GitHubChanges
+from reconciler.adapters.forge_gitlab import GitLabForge, GitLabProject
+from reconciler.adapters.forge_gitlab_status import GitLabStatusReporter
+from reconciler.adapters.forge_gitlab_writer import GitLabChanges
+from reconciler.adapters.forge_identity import ForgeRepository
 from reconciler.adapters.forge_limits import ForgeLimits
 from reconciler.adapters.forge_local import LocalForge
 from reconciler.adapters.forge_local_writer import LocalLabels
@@ -26,12 +31,15 @@ from reconciler.settings_model import (
     GiteaForgeSettings,
     GitHubAppSettings,
     GitHubForgeSettings,
+    GitLabForgeSettings,
+    HttpForgeSettings,
     LocalForgeSettings,
     RepositorySettings,
     Settings,
 )
 from state.observed import Mode
 
+_HEADERS: Final = {"github": HEADERS, "gitea": forge_gitea.HEADERS, "gitlab": forge_gitlab.HEADERS}
 CALL_TIMEOUT_FACTOR: Final = 4
 """One call with all its tries, or one fetch, may take so many times `request_timeout_s`."""
 READS: Final[Mapping[str, str]] = {"metadata": "read", "contents": "read", "pull_requests": "read"}
@@ -95,19 +103,17 @@ def opened(
             return
         limits = ForgeLimits(read_timeout_s=float(settings.request_timeout_s), call_timeout_s=timeout_s)
         token: Token | GitHubAppToken
-        gitea = isinstance(forge, GiteaForgeSettings)
-        if isinstance(forge, GiteaForgeSettings):
-            token, headers, app_id = TokenFile(forge.token_file), forge_gitea.HEADERS, None
-        else:
+        if isinstance(forge, GitHubForgeSettings):
             token = token_of(forge, granted_for(repository, settings.mode), clock=clock, limits=limits)
-            headers, app_id = HEADERS, None if forge.app is None else forge.app.app_id
+        else:
+            token = TokenFile(forge.token_file)
         if isinstance(token, GitHubAppToken):
             stack.callback(token.close)
         client = ForgeClient(
             forge.api_root,
             token,
             name=repository.name,
-            headers=headers,
+            headers=_HEADERS[forge.kind],
             clock=clock,
             random=random,
             metrics=metrics,
@@ -115,18 +121,31 @@ def opened(
             ca_file=None if forge.ca_file is None else str(forge.ca_file),
         )
         stack.callback(client.close)
-        named = GitHubRepository(client, forge.repository, forge.repository_id)
+        kind = GitLabProject if isinstance(forge, GitLabForgeSettings) else GitHubRepository
+        named: ForgeRepository = kind(client, forge.repository, forge.repository_id)
         seen = named.look()
         source = remote(forge.git_url, token=token.token, ca_file=forge.ca_file)
         refs = RemoteRefs(source, settings.state_dir / "git" / str(seen.id), timeout_s=timeout_s)
+        asked, status, labels = _adapters(forge, named, refs)
         yield CodeForge(
-            forge_gitea.GiteaForge(named, refs) if gitea else GitHubForge(named, refs),
+            asked,
             seen,
             mirror=lambda: mirror_of(seen, token.token, forge.ca_file),
-            status=lambda: GitHubStatusReporter(named, app_id),
-            labels=lambda: forge_gitea.GiteaChanges(named) if gitea else GitHubChanges(named),
+            status=status,
+            labels=labels,
             client=client,
         )
+
+
+def _adapters(
+    forge: HttpForgeSettings, named: ForgeRepository, refs: RemoteRefs
+) -> tuple[ForgeReader, Callable[[], StatusReporter], Callable[[], LabelWriter]]:
+    if isinstance(forge, GitLabForgeSettings):
+        return GitLabForge(named, refs), lambda: GitLabStatusReporter(named), lambda: GitLabChanges(named)
+    if isinstance(forge, GiteaForgeSettings):
+        return GiteaForge(named, refs), lambda: GitHubStatusReporter(named, None), lambda: GiteaChanges(named)
+    app_id = None if forge.app is None else forge.app.app_id
+    return GitHubForge(named, refs), lambda: GitHubStatusReporter(named, app_id), lambda: GitHubChanges(named)
 
 
 def granted_for(settings: RepositorySettings, mode: Mode) -> Mapping[str, str]:

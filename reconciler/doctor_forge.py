@@ -4,7 +4,7 @@ and no more.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
@@ -25,6 +25,8 @@ from reconciler.settings_model import (
     GiteaForgeSettings,
     GitHubAppSettings,
     GitHubForgeSettings,
+    GitLabForgeSettings,
+    HttpForgeSettings,
     LocalForgeSettings,
     RepositorySettings,
     Settings,
@@ -33,6 +35,8 @@ from state.errors import Terminal
 from state.observed import Mode
 
 _LEVELS: Final = {"read": 1, "write": 2, "admin": 3}
+_REPORTER, _DEVELOPER = 20, 30
+_LOOKING: Final = frozenset({"read_api", "read_repository"})
 _SCOPES_HARMLESS: Final = frozenset({"repo", "repo:status", "public_repo", "read:org", "read:user"})
 
 
@@ -43,6 +47,23 @@ class _Installation(Record):
 
 class _Role(Record):
     permissions: Mapping[str, bool] = Field(default={}, strict=False)
+
+
+class _Access(Record):
+    access_level: int
+
+
+class _Accesses(Record):
+    project_access: _Access | None = None
+    group_access: _Access | None = None
+
+
+class _Project(Record):
+    permissions: _Accesses = _Accesses()
+
+
+class _Scopes(Record):
+    scopes: tuple[str, ...] = Field(strict=False)
 
 
 class _AppJwt:
@@ -64,9 +85,9 @@ def listed(forge: CodeForge) -> str:
     return f"{forge.identity.name}, repository id {forge.identity.id}, {len(listing.pull_requests)} open pull requests"
 
 
-def credential(name: str, forge: GitHubForgeSettings | GiteaForgeSettings) -> Finding:
+def credential(name: str, forge: HttpForgeSettings) -> Finding:
     """The file that proves who we are."""
-    if isinstance(forge, GiteaForgeSettings):
+    if not isinstance(forge, GitHubForgeSettings):
         return secret(f"{name}: forge credential", forge.token_file)
     file = forge.access if isinstance(forge.access, Path) else forge.access.private_key_file
     return secret(f"{name}: forge credential", file)
@@ -80,8 +101,11 @@ def permissions(
     if isinstance(settings, LocalForgeSettings) or forge.client is None:
         return
     check = f"{repository.name}: forge permissions"
-    client, app = forge.client, None if isinstance(settings, GiteaForgeSettings) else settings.app
-    if app is None or isinstance(settings, GiteaForgeSettings):
+    client = forge.client
+    if isinstance(settings, GitLabForgeSettings):
+        remedy = "check that the token is still valid and that its user is a member of the project"
+        yield attempt(check, lambda: _member(check, client, forge, whole.mode), remedy)
+    elif isinstance(settings, GiteaForgeSettings) or (app := settings.app) is None:
         remedy = "give the token's user the role Write on this repository"
         yield attempt(check, lambda: _role(check, client, forge, whole.mode), remedy)
     else:
@@ -171,13 +195,50 @@ def _role(check: str, client: ForgeClient, forge: CodeForge, mode: Mode) -> Find
     return Finding(check, Status.OK, f"role {role}; {told}")
 
 
-def _pushes(check: str, forge: GitHubForgeSettings | GiteaForgeSettings, whole: Settings, clock: Clock) -> Finding:
+def _member(check: str, client: ForgeClient, forge: CodeForge, mode: Mode) -> Finding:
+    """By the role in the project and the token's scopes.
+
+    Source: docs.gitlab.com, "Projects API" (`permissions`), "Personal access tokens API" (`self`), "Commits API"
+    (a status takes the role Developer and the scope api).
+    """
+    project = client.get(f"/projects/{forge.identity.id}")
+    if not project.found:
+        raise Terminal(f"{forge.identity.name}: gone between two requests")
+    granted = parsed(_Project, project, forge.identity.name).permissions
+    level = max((one.access_level for one in (granted.project_access, granted.group_access) if one), default=0)
+    answer = client.get("/personal_access_tokens/self")  # 404 before GitLab 15.5
+    scopes = frozenset(parsed(_Scopes, answer, "token").scopes) if answer.found else None
+    observing = mode is Mode.OBSERVE
+    if level < (_REPORTER if observing else _DEVELOPER):
+        needed = "Reporter" if observing else "Developer"
+        remedy = f"give the token's user the role {needed} in this project"
+        return Finding(check, Status.FAIL, f"missing: the role {needed}, got access level {level}", remedy)
+    if scopes is not None and not observing and "api" not in scopes:
+        remedy = "make a token with the scope api: GitLab takes it for a status on a head"
+        return Finding(check, Status.FAIL, f"missing: the scope api, got {_listed(scopes)}", remedy)
+    if scopes is not None and "api" not in scopes and not scopes >= _LOOKING:
+        remedy = f"make a token with the scopes {_listed(_LOOKING)}"
+        return Finding(check, Status.FAIL, f"missing: {_listed(_LOOKING - scopes)}, got {_listed(scopes)}", remedy)
+    allowed = _LOOKING | ({"read_user"} if observing else {"read_user", "api"})
+    excess = sorted((scopes or frozenset()) - allowed) + ([f"access level {level}"] if level > _DEVELOPER else [])
+    if excess:
+        remedy = "use a project access token with no more than the role and scopes in docs/forges.md"
+        return Finding(check, Status.WARN, f"more than needed: {', '.join(excess)}", remedy)
+    told = "this GitLab does not tell its scopes" if scopes is None else f"scopes {_listed(scopes)}"
+    return Finding(check, Status.OK, f"access level {level}; {told}")
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "none"
+
+
+def _pushes(check: str, forge: HttpForgeSettings, whole: Settings, clock: Clock) -> Finding:
     """Nothing of ours ever pushes to the code repository."""
     token: Token | GitHubAppToken
-    if isinstance(forge, GiteaForgeSettings):
-        token = TokenFile(forge.token_file)
-    else:
+    if isinstance(forge, GitHubForgeSettings):
         token = token_of(forge, READS, clock=clock)
+    else:
+        token = TokenFile(forge.token_file)
     try:
         source = remote(forge.git_url, token=token.token, ca_file=forge.ca_file)
         timeout_s = float(whole.request_timeout_s) * CALL_TIMEOUT_FACTOR
@@ -186,6 +247,10 @@ def _pushes(check: str, forge: GitHubForgeSettings | GiteaForgeSettings, whole: 
         if isinstance(token, GitHubAppToken):
             token.close()
     if pushes:
-        remedy = "use a GitHub App, or a fine-grained token with Contents: read and Commit statuses: write"
+        remedy = (
+            "protect its branches: GitLab lets whoever may set a status push to those that are not"
+            if isinstance(forge, GitLabForgeSettings)
+            else "use a GitHub App, or a fine-grained token with Contents: read and Commit statuses: write"
+        )
         return Finding(f"{check}: git", Status.WARN, "more than needed: it may push to the code repository", remedy)
     return Finding(f"{check}: git", Status.OK, f"{forge.git_url}: it may not push")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final, NamedTuple
 
@@ -12,8 +12,8 @@ from reconciler.ports import Clock, Random
 from reconciler.settings import RepositorySettings, Settings
 from state.errors import Terminal
 
-UNCOUNTED: Final = frozenset({"304"})
-"""Answers that cost no quota. Source: docs.github.com, "Best practices for using the REST API"."""
+UNCOUNTED: Final[Mapping[str, frozenset[str]]] = {"github": frozenset({"304"})}
+"""Answers that cost no quota, by kind of forge. Source: docs.github.com, "Best practices for using the REST API"."""
 
 
 class Cost(NamedTuple):
@@ -40,20 +40,21 @@ class ForgeBudget(NamedTuple):
     @property
     def fits(self) -> bool:
         """Whether a busy hour stays within what the forge grants."""
-        return self.granted is None or self.busy_per_hour <= self.granted.limit
+        return self.granted is None or self.busy_per_hour <= self.granted.limit * (3600 // self.granted.period_s)
 
 
 class _Counted:
     """Metrics that only count requests to the forge."""
 
-    def __init__(self) -> None:
+    def __init__(self, uncounted: frozenset[str]) -> None:
+        self._uncounted = uncounted
         self.requests = 0
         self.counted = 0
 
     def count(self, name: str, by: float = 1, **labels: str) -> None:
         if name == "forge_requests":
             self.requests += int(by)
-            self.counted += int(by) if labels["status"] not in UNCOUNTED else 0
+            self.counted += int(by) if labels["status"] not in self._uncounted else 0
 
     def gauge(self, name: str, value: float, **labels: str) -> None:
         pass
@@ -68,7 +69,7 @@ class _Counted:
 
 def measured(settings: Settings, repository: RepositorySettings, clock: Clock, random: Random) -> ForgeBudget:
     """Ask the forge what a pass asks it. Only reads. Raises what `code_forge.opened` and a listing raise."""
-    seen = _Counted()
+    seen = _Counted(UNCOUNTED.get(repository.forge.kind, frozenset()))
 
     def cost(question: str, ask: Callable[[], object]) -> Cost:
         before = seen.requests, seen.counted

@@ -214,7 +214,7 @@ def _cross_problems(settings: Settings) -> Iterable[tuple[Location, str]]:
             yield (*at, "log", "remote"), f"repositories[{first_n}] pushes the same log.path to another remote"
 
 
-_SENDERS: Final = {"github": Sender.GITHUB, "gitea": Sender.GITEA}
+_SENDERS: Final = {"github": Sender.GITHUB, "gitea": Sender.GITEA, "gitlab": Sender.GITLAB}
 
 
 def _named_by(repository: RepositorySettings) -> str:

@@ -258,8 +258,37 @@ class GiteaForgeSettings(Section):
         return f"{self.url.rstrip('/')}/{self.repository}.git"
 
 
+class GitLabForgeSettings(Section):
+    """A project at gitlab.com or at a GitLab of one's own."""
+
+    kind: Literal["gitlab"]
+    """Kind of forge."""
+    url: ForgeUrl
+    """Where the forge is, such as https://gitlab.com."""
+    repository: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}(/[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}){1,20}$")
+    """The project's full path: group, subgroups, project. A rename is followed."""
+    repository_id: ForgeId | None = None
+    """Its numeric id: another project that takes the path is refused from the start. Null takes the id that the path
+    has when the process starts."""
+    token_file: AbsolutePath
+    """File with a project, group or bot user's access token on one line, read anew when it changes."""
+    ca_file: AbsolutePath | None = None
+    """PEM file with the only authorities that may vouch for this forge; null for the built-in list."""
+
+    @property
+    def api_root(self) -> str:
+        """Root of the REST API."""
+        return f"{self.url.rstrip('/')}/api/v4"
+
+    @property
+    def git_url(self) -> str:
+        """Where git fetches from; no two repositories share it."""
+        return f"{self.url.rstrip('/')}/{self.repository}.git"
+
+
+HttpForgeSettings: TypeAlias = GitHubForgeSettings | GiteaForgeSettings | GitLabForgeSettings
 ForgeSettings: TypeAlias = Annotated[
-    LocalForgeSettings | GitHubForgeSettings | GiteaForgeSettings, Field(discriminator="kind")
+    LocalForgeSettings | GitHubForgeSettings | GiteaForgeSettings | GitLabForgeSettings, Field(discriminator="kind")
 ]
 
 

@@ -47,6 +47,8 @@ class Budget(NamedTuple):
     limit: int
     remaining: int
     reset_at: datetime
+    period_s: int = 3600
+    """How long `limit` lasts."""
 
 
 class Answer(NamedTuple):
@@ -244,12 +246,12 @@ class ForgeClient:
         return Terminal(f"{text}; the same request would be refused again")
 
     def _note_budget(self, response: requests.Response) -> None:
-        """`x-ratelimit-*` (GitHub, Gitea behind a proxy) or `RateLimit-*` (GitLab)."""
-        for prefix in ("x-ratelimit-", "ratelimit-"):
+        """`x-ratelimit-*` an hour (GitHub, Gitea behind a proxy) or `RateLimit-*` a minute (GitLab)."""
+        for prefix, period_s in (("x-ratelimit-", 3600), ("ratelimit-", 60)):
             values = [response.headers.get(prefix + part, "") for part in ("limit", "remaining", "reset")]
             if all(v.isascii() and v.isdigit() and len(v) <= 12 for v in values):
                 limit, remaining, reset = (int(v) for v in values)
-                self.budget = Budget(limit, remaining, datetime.fromtimestamp(min(reset, 4102444800), UTC))
+                self.budget = Budget(limit, remaining, datetime.fromtimestamp(min(reset, 4102444800), UTC), period_s)
                 self._metrics.gauge("forge_quota_limit", limit, repository=self._name)
                 self._metrics.gauge("forge_quota_remaining", remaining, repository=self._name)
                 return

@@ -6,14 +6,14 @@ quota, since a 304 is free; one that did costs a request for 100 pull requests.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from typing import ClassVar, Final
 
 from pydantic import Field, ValidationError
 
-from reconciler.adapters.forge_client import ForgeClient
+from reconciler.adapters.forge_identity import ForgeRepository, NamedRecord
 from reconciler.adapters.forge_pages import listing
+from reconciler.adapters.forge_pull import ForgePull
 from reconciler.adapters.forge_records import Id, Record, parsed
 from reconciler.adapters.git_refs import RemoteRefs
 from reconciler.ports import Permission, RepositoryIdentity
@@ -38,8 +38,7 @@ class User(Record):
     login: str = Field(min_length=1, max_length=255)
 
 
-class RepositoryRecord(Record):
-    id: Id
+class RepositoryRecord(NamedRecord):
     full_name: str = Field(pattern=r"^[A-Za-z0-9._-]{1,100}/[A-Za-z0-9._-]{1,100}$")
 
 
@@ -59,20 +58,30 @@ class _Base(Record):
     repo: RepositoryRecord
 
 
-class PullRecord(Record):
+class PullRecord(ForgePull):
     """One pull request, in a list or alone."""
 
-    id: Id
-    number: Id
-    state: str
-    draft: bool = False
-    title: str
-    body: str | None = None
     user: User | None
     """None for a deleted account, which GitHub shows as `ghost`."""
     labels: tuple[_Named, ...] = Field(strict=False)
     head: _Head
     base: _Base
+
+    @property
+    def is_open(self) -> bool:
+        return self.state == "open"
+
+    @property
+    def head_branch(self) -> str:
+        return self.head.ref
+
+    @property
+    def base_branch(self) -> str:
+        return self.base.ref
+
+    @property
+    def head_repository_id(self) -> int | None:
+        return None if self.head.repo is None else self.head.repo.id
 
     def value(self) -> PullRequest:
         """Raises InvalidValue for an id or a name that is none."""
@@ -80,7 +89,7 @@ class PullRecord(Record):
             number=self.number,
             head=CommitId(self.head.sha),
             base=RefName.branch(self.base.ref),
-            head_repository_id=None if self.head.repo is None else self.head.repo.id,
+            head_repository_id=self.head_repository_id,
             author_id=GHOST_ID if self.user is None else self.user.id,
             labels=tuple(sorted(label.name for label in self.labels)),
             draft=self.draft,
@@ -91,53 +100,11 @@ GHOST_ID: Final = 10137
 """The account that stands for deleted ones. Source: api.github.com/users/ghost."""
 
 
-class GitHubRepository:
-    """Which repository this is; its name may change, its id never does.
+class GitHubRepository(ForgeRepository):
+    RECORD: ClassVar[type[NamedRecord]] = RepositoryRecord
 
-    Args:
-        name: `owner/name` as configured.
-        id: the id it has to have; None takes the one it has at first sight.
-    """
-
-    def __init__(self, client: ForgeClient, name: str, id: int | None = None) -> None:  # noqa: A002 - the forge's word
-        self.client = client
-        self._name = name
-        self._id = id
-        self._lock = threading.Lock()
-        self._seen: RepositoryIdentity | None = None
-
-    def look(self) -> RepositoryIdentity:
-        """Ask the forge: id and current name; free of quota where nothing changed.
-
-        Raises Terminal where there is none, or another one has taken its name.
-        """
-        answer = self.client.get(f"/repos/{self._current()}", conditional=True)
-        if not answer.found:
-            raise Terminal(
-                f"{self._current()}: no such repository, or the credential may not see it; this never means that it "
-                "has no pull requests"
-            )
-        record = parsed(RepositoryRecord, answer, f"repository {self._current()}")
-        with self._lock:
-            expected = self._id if self._seen is None else self._seen.id
-            if expected is not None and record.id != expected:
-                raise Terminal(
-                    f"{record.full_name}: expected repository id {expected}, got {record.id}: another repository has "
-                    "this name now; name the right one in forge.repository"
-                )
-            self._seen = RepositoryIdentity(record.id, record.full_name)
-            return self._seen
-
-    def identity(self) -> RepositoryIdentity:
-        """What was seen last; asks once."""
-        return self._seen or self.look()
-
-    def path(self, rest: str) -> str:
-        """`/repos/<owner>/<name>` with its current name, and `rest`."""
-        return f"/repos/{self.identity().name}{rest}"
-
-    def _current(self) -> str:
-        return self._name if self._seen is None else self._seen.name
+    def _address(self) -> str:
+        return f"/repos/{self._current()}"
 
 
 class GitHubForge:
@@ -151,8 +118,12 @@ class GitHubForge:
     }
     PAGE_SIZE: ClassVar[int] = PAGE_SIZE
     PAGES_MAX: ClassVar[int] = PAGES_MAX
+    RECORD: ClassVar[type[ForgePull]] = PullRecord
+    COLLECTION: ClassVar[str] = "/pulls"
+    STATES: ClassVar[frozenset[str]] = frozenset({"open", "closed"})
+    REF: ClassVar[str] = "refs/pull/{}/head"
 
-    def __init__(self, repository: GitHubRepository, refs: RemoteRefs) -> None:
+    def __init__(self, repository: ForgeRepository, refs: RemoteRefs) -> None:
         self._repository = repository
         self._client = repository.client
         self._refs = refs
@@ -166,34 +137,41 @@ class GitHubForge:
         what = f"{name}: open pull requests"
         paged = listing(
             self._client,
-            f"/repos/{name}/pulls",
+            self._repository.path(self.COLLECTION),
             self.QUERY,
             what=what,
             key="id",
             page_size=self.PAGE_SIZE,
             pages_max=self.PAGES_MAX,
-            reduce=_listed,
+            reduce=self._listed,
         )
         if paged is None:
             raise Terminal(f"{what}: 404 although the repository is there; check what the credential may read")
         made, complete = [], paged.complete
         for raw in paged.records:
             try:
-                made.append(PullRecord.model_validate(raw).value())
+                made.append(self.RECORD.model_validate(raw).value())
             except (ValidationError, InvalidValue):
                 complete = False
         return Listing(complete, tuple(sorted(made, key=lambda pull_request: pull_request.number)))
 
+    def _listed(self, raw: dict[str, Json]) -> dict[str, Json]:
+        """What a listing needs of a record; of an unusable one only its id, so that its reader refuses it too."""
+        try:
+            return self.RECORD.model_validate(raw).model_dump(mode="json", exclude={"body"})
+        except ValidationError:
+            return {"id": raw.get("id")}
+
     def pull_request(self, number: int) -> PullRequest | None:
-        answer = self._client.get(self._repository.path(f"/pulls/{number}"))
+        answer = self._client.get(self._repository.path(f"{self.COLLECTION}/{number}"))
         if not answer.found:
             self._repository.look()  # raises where it is the repository that is not there
             return None
-        record = parsed(PullRecord, answer, f"pull request {number}")
-        if record.number != number or record.state not in {"open", "closed"}:
+        record = parsed(self.RECORD, answer, f"pull request {number}")
+        if record.number != number or record.state not in self.STATES:
             raise Terminal(f"pull request {number}: answered with number {record.number}, not the one asked for")
         try:
-            return record.value() if record.state == "open" else None
+            return record.value() if record.is_open else None
         except InvalidValue as error:
             raise Terminal(f"pull request {number}: {error}") from error
 
@@ -201,7 +179,7 @@ class GitHubForge:
         return self._refs.read(self.ref_of(number))
 
     def ref_of(self, number: int) -> RefName:
-        return RefName(f"refs/pull/{number}/head")
+        return RefName(self.REF.format(number))
 
     def permission(self, user_id: int) -> Permission:
         """By id to the login of now, and by login to the permission, which has to name the same id.
@@ -219,14 +197,6 @@ class GitHubForge:
         if user.id != user_id or granted.user is None or granted.user.id != user_id:
             raise Terminal(f"user {user_id}: the login leads to another account now; ask again")
         return _PERMISSIONS.get(granted.permission, Permission.NONE)
-
-
-def _listed(raw: dict[str, Json]) -> dict[str, Json]:
-    """What a listing needs of a record; of an unusable one only its id, so that its reader refuses it too."""
-    try:
-        return PullRecord.model_validate(raw).model_dump(mode="json", exclude={"body"})
-    except ValidationError:
-        return {"id": raw.get("id")}
 
 
 class _Granted(Record):

@@ -7,24 +7,15 @@ does not write every status anew: 500 writes an hour are all that GitHub takes.
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from typing import Final
-
 from pydantic import AliasChoices, Field
 
-from reconciler.adapters.forge_client import ForgeClient
-from reconciler.adapters.forge_github import GitHubRepository
+from reconciler.adapters.forge_identity import ForgeRepository
 from reconciler.adapters.forge_records import Id, Record, parsed
+from reconciler.adapters.forge_status import CONTEXT, ForgeStatus, Shown
 from reconciler.ports import StatusState
 from state.canonical import Json
-from state.errors import InvalidValue, Terminal
+from state.errors import Terminal
 from state.git import CommitId
-
-CONTEXT: Final = "ameide"
-FIRST_LINE_MAX_CHARS: Final = 140
-SUMMARY_MAX_BYTES: Final = 65_000
-"""GitHub takes 65,535 characters in a check run's summary."""
-_REMEMBERED_MAX: Final = 10_000
 
 
 class CommitStatus(Record):
@@ -60,44 +51,21 @@ class _CheckRuns(Record):
     check_runs: tuple[CheckRun, ...] = Field(strict=False)
 
 
-class GitHubStatusReporter:
+class GitHubStatusReporter(ForgeStatus[int | None]):
     """A `StatusReporter`. `app_id` is the App's where the credential is one's, None for a token."""
 
-    def __init__(self, repository: GitHubRepository, app_id: int | None) -> None:
-        self._repository = repository
-        self._client: ForgeClient = repository.client
+    def __init__(self, repository: ForgeRepository, app_id: int | None) -> None:
+        super().__init__(repository, whole_text=app_id is not None)
         self._app_id = app_id
-        self._shown: OrderedDict[CommitId, tuple[StatusState, str, int | None]] = OrderedDict()
 
-    def report(self, head: CommitId, state: StatusState, summary: str) -> None:
-        """Set the status of `head`, unless it is shown already. Raises InvalidValue for a text that is too long."""
-        first_line = summary.split("\n", 1)[0]
-        if len(first_line) > FIRST_LINE_MAX_CHARS or len(summary.encode(errors="replace")) > SUMMARY_MAX_BYTES:
-            raise InvalidValue(
-                f"status of {head.short}: expected a first line of at most {FIRST_LINE_MAX_CHARS} characters and "
-                f"{SUMMARY_MAX_BYTES} bytes in all"
-            )
-        seen = self._shown.get(head) or self._read(head)
-        text = summary if self._app_id is not None else first_line
-        if seen is not None and seen[:2] == (state, text):
-            self._remember(head, seen)
-            return
-        self._remember(head, (state, text, self._write(head, state, text, None if seen is None else seen[2])))
-
-    def _remember(self, head: CommitId, shown: tuple[StatusState, str, int | None]) -> None:
-        self._shown[head] = shown
-        self._shown.move_to_end(head)
-        while len(self._shown) > _REMEMBERED_MAX:
-            self._shown.popitem(last=False)
-
-    def _read(self, head: CommitId) -> tuple[StatusState, str, int | None] | None:
+    def _read(self, head: CommitId) -> Shown[int | None] | None:
         if self._app_id is None:
             answer = self._client.get(self._repository.path(f"/commits/{head}/status"), {"per_page": 100})
             if not answer.found:
                 return None
             for status in parsed(_Combined, answer, f"statuses of {head.short}").statuses:
                 if status.context == CONTEXT and status.state in set(StatusState):
-                    return StatusState(status.state), status.description or "", None
+                    return Shown(StatusState(status.state), status.description or "", None)
             return None
         query: dict[str, str | int] = {"check_name": CONTEXT, "filter": "latest", "app_id": self._app_id}
         answer = self._client.get(self._repository.path(f"/commits/{head}/check-runs"), query)
@@ -105,10 +73,11 @@ class GitHubStatusReporter:
             return None
         for run in parsed(_CheckRuns, answer, f"check runs of {head.short}").check_runs:
             if run.name == CONTEXT and run.app is not None and run.app.id == self._app_id:
-                return _state_of(run), _text_of(run), run.id
+                return Shown(_state_of(run), _text_of(run), run.id)
         return None
 
-    def _write(self, head: CommitId, state: StatusState, text: str, run: int | None) -> int | None:
+    def _write(self, head: CommitId, state: StatusState, text: str, shown: Shown[int | None] | None) -> int | None:
+        run = None if shown is None else shown.handle
         if self._app_id is None:
             body: dict[str, Json] = {"state": state.value, "context": CONTEXT, "description": text}
             answer = self._client.send("POST", self._repository.path(f"/statuses/{head}"), body)

@@ -62,7 +62,8 @@ def budget(config: Path, repo: str | None, as_json: bool) -> int:
     if granted is None:
         out.print("The forge names no limit.")
         return EXIT_CLEAN
-    out.print(f"  {granted.limit:6}  granted, {granted.remaining} left until {granted.reset_at:%H:%M} UTC")
+    hourly = granted.limit * (3600 // granted.period_s)
+    out.print(f"  {hourly:6}  granted, {granted.remaining} left until {granted.reset_at:%H:%M} UTC")
     if not found.fits:
         out.print("A busy hour does not fit: poll less often (poll_interval_s), or use a GitHub App of its own.")
         return EXIT_FINDINGS

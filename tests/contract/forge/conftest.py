@@ -7,7 +7,7 @@ import pytest
 from tests.contract.forge.driver import ForgeUnderTest
 
 
-@pytest.fixture(params=["local", "github", "gitea"])
+@pytest.fixture(params=["local", "github", "gitea", "gitlab"])
 def forge_under_test(request: pytest.FixtureRequest) -> ForgeUnderTest:
     forge = request.getfixturevalue(f"{request.param}_forge")
     assert isinstance(forge, ForgeUnderTest)
