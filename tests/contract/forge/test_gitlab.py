@@ -244,3 +244,14 @@ def test_a_head_of_no_branch_and_no_merge_request_is_refused(gitlab: GitLabUnder
     with pytest.raises(Terminal, match="no open merge request"):
         gitlab.tested.status.report(head, StatusState.FAILURE, "refused")
     assert gitlab.forge.notes == {}
+
+
+def test_of_the_statuses_of_several_pipelines_the_newest_is_what_is_shown(gitlab: GitLabUnderTest) -> None:
+    head = gitlab.tested.driver.commit()
+    shared = {"sha": head, "name": "ameide", "retried": False}
+    gitlab.forge.statuses = [
+        {**shared, "id": 1, "status": "pending", "description": "1 of 2"},
+        {**shared, "id": 2, "status": "success", "description": "2 of 2"},
+    ]
+    gitlab.tested.status.report(head, StatusState.SUCCESS, "2 of 2")
+    assert writes(gitlab) == []
