@@ -22,6 +22,8 @@ done
 echo "setup: $("$python" --version), into $venv (once; needs PyPI)"
 rm -rf "$venv"
 "$python" -m venv "$venv"
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock ||
+# The lock is whole: with --no-deps pip resolves nothing, where one of 2023 takes a newer release for `pydantic[email]`.
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock ||
     fail "the locked dependencies could not be installed; is PyPI (or your mirror, by pip's own configuration) reachable?"
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+"$venv/bin/python" -m pip check >/dev/null || fail "requirements.lock lacks something that pyproject.toml or a dependency needs; run make lock"
