@@ -135,7 +135,9 @@ def _snapshot(*, new_of_ten: int) -> Snapshot:
         listing=Listing(True, pull_requests),
         bases={MAIN: TIP},
         catalogues={TIP: Catalogue(TIP, images, {name: name for name in images})},
-        inventory=Inventory(TIP, tuple(images), {name: (Pin(f"apps/{name}.yaml", "image.ref"),) for name in images}),
+        inventory=Inventory(
+            TIP, tuple(images), {name: (Pin(f"apps/{name}.yaml", "image.ref", "dev"),) for name in images}
+        ),
         changes=changes,
         main={repository: Baseline(_BASELINE, _VERDICT, _BASELINE) for repository in repositories},
         tags=tags,

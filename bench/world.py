@@ -121,7 +121,9 @@ def world(root: Path, images: int, host: str = "") -> Iterator[World]:
             },
         )
         gitops = root / "gitops.git"
-        inventory = [f"  {name}: {{previewed: true, pins: [{{file: apps/{name}.yaml}}]}}" for name in names]
+        inventory = [
+            f"  {name}: {{previewed: true, pins: [{{environment: dev, file: apps/{name}.yaml}}]}}" for name in names
+        ]
         _commit(gitops, {"ameide/inventory.yaml": "\n".join(["version: 1", "components:", *inventory, ""])})
         for name in names:
             build_and_push(ImageRepository(f"{host}/bench/{name}"), Tag("main"), "0" * 40)

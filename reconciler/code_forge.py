@@ -27,16 +27,15 @@ from reconciler.adapters.git_refs import RemoteRefs
 from reconciler.adapters.git_remote import remote
 from reconciler.adapters.status_local import LocalStatusReporter
 from reconciler.ports import Clock, ForgeReader, LabelWriter, Metrics, Random, RepositoryIdentity, StatusReporter
-from reconciler.settings_model import (
+from reconciler.settings_forge import (
     GiteaForgeSettings,
     GitHubAppSettings,
     GitHubForgeSettings,
     GitLabForgeSettings,
     HttpForgeSettings,
     LocalForgeSettings,
-    RepositorySettings,
-    Settings,
 )
+from reconciler.settings_model import RepositorySettings, Settings
 from state.observed import Mode
 
 _HEADERS: Final = {"github": HEADERS, "gitea": forge_gitea.HEADERS, "gitlab": forge_gitlab.HEADERS}

@@ -21,7 +21,7 @@ from reconciler.looking import Tick
 from reconciler.loop import Condition, Loop
 from reconciler.passes import PassReport
 from reconciler.settings import Loaded, load
-from reconciler.settings_model import LocalForgeSettings
+from reconciler.settings_forge import LocalForgeSettings
 from reconciler.web import plugin as plugin_app
 from reconciler.web import webhooks as webhooks_app
 from reconciler.web.apps import Handler, public_app

@@ -21,16 +21,15 @@ from reconciler.adapters.metrics_prometheus import PrometheusMetrics
 from reconciler.code_forge import CALL_TIMEOUT_FACTOR, READS, WRITES, CodeForge, app_token, granted_for, token_of
 from reconciler.findings import Finding, Status, attempt, secret
 from reconciler.ports import Clock, Random
-from reconciler.settings_model import (
+from reconciler.settings_forge import (
     GiteaForgeSettings,
     GitHubAppSettings,
     GitHubForgeSettings,
     GitLabForgeSettings,
     HttpForgeSettings,
     LocalForgeSettings,
-    RepositorySettings,
-    Settings,
 )
+from reconciler.settings_model import RepositorySettings, Settings
 from state.errors import Terminal
 from state.observed import Mode
 

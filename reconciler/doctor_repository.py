@@ -23,7 +23,8 @@ from reconciler.evidence.assembling import authority_of, signer_of
 from reconciler.findings import Finding, Status, attempt, secret
 from reconciler.ports import Clock, Random, RepositoryIdentity
 from reconciler.settings import RepositorySettings, Settings
-from reconciler.settings_model import EvidenceSettings, LocalForgeSettings
+from reconciler.settings_forge import LocalForgeSettings
+from reconciler.settings_model import EvidenceSettings
 from state import log_read, log_verify
 from state.errors import ConfigError, Denied, ReconcilerError, Terminal, Transient
 from state.git import CommitId, RefName

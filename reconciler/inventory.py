@@ -8,7 +8,8 @@ from is the catalogue's word.
       orders-v0:
         previewed: true
         pins:
-          - file: sources/values/env/dev/apps/orders-v0.yaml
+          - environment: dev
+            file: sources/values/env/dev/apps/orders-v0.yaml
             key: image.ref
 """
 
@@ -23,6 +24,7 @@ from reconciler.declared import Declared, InsidePath, Reading
 from reconciler.strict_yaml import Location
 from state.git import CommitId
 from state.observed import Inventory, Pin
+from state.pin_plan import target_name
 
 DEFAULT_PATH: Final = "ameide/inventory.yaml"
 DEFAULT_KEY: Final = "image.ref"
@@ -39,6 +41,7 @@ def _key(text: str) -> str:
 
 
 class _Pin(Declared):
+    environment: Annotated[str, AfterValidator(target_name)]
     file: InsidePath
     key: Annotated[str, AfterValidator(_key)] = DEFAULT_KEY
 
@@ -69,7 +72,7 @@ def parse_inventory(raw: bytes, commit: CommitId, *, what: str = "inventory") ->
         component = reading.model(_Component, at, value, _MISPLACED)
         if component is None:
             continue
-        pins[name] = tuple(Pin(p.file, p.key) for p in component.pins)
+        pins[name] = tuple(Pin(p.file, p.key, p.environment) for p in component.pins)
         for n, pin in enumerate(pins[name]):
             if pin in owners:
                 reading.note((*at, "pins", n), f"{pin.file} {pin.key} is already a pin of components.{owners[pin]}")

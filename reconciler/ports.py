@@ -140,6 +140,8 @@ class Change(NamedTuple):
     open: bool
     title: str
     body: str
+    merged: bool = False
+    """Whether it was merged; then it is not open."""
 
 
 class ForgeWriter(Protocol):
@@ -212,6 +214,45 @@ class GitOps(Protocol):
 
     def ref_name(self) -> str:
         """The trusted ref, for messages."""
+
+
+class GitOpsWriter(Protocol):
+    """Branches of one GitOps repository, read and written without a work tree. Nothing is forced, nothing deleted."""
+
+    def tip(self, branch: RefName) -> CommitId | None:
+        """The remote's tip of `branch` now, its commits fetched; None if there is no such branch.
+
+        Raises Transient or Denied.
+        """
+
+    def files(self, commit: CommitId, paths: Iterable[str]) -> Mapping[str, bytes]:
+        """The bytes of these regular files at a fetched commit; those that are not there are left out.
+
+        Raises ConfigError for a path that is a directory, a symbolic link or a submodule, or a file beyond 4 MiB.
+        """
+
+    def commit(self, parents: Sequence[CommitId], files: Mapping[str, bytes], message: str, at: int) -> CommitId:
+        """The id of a signed commit: the first parent's tree with `files` replaced. Not pushed.
+
+        Equal arguments give the same id: `at` (seconds since 1970) is both of its times. Only files that are there
+        are replaced. Raises ConfigError for one that is not.
+        """
+
+    def changed(self, base: CommitId, commit: CommitId) -> tuple[str, ...]:
+        """The paths that differ between the trees of two fetched or made commits, in order; at most 10,000."""
+
+    def merges(self, base: CommitId, commit: CommitId) -> bool:
+        """Whether `commit` merges into `base` without a conflict (true where it is already in it)."""
+
+    def contains(self, commit: CommitId, ancestor: CommitId) -> bool:
+        """Whether `ancestor` is `commit` or in its history."""
+
+    def push(self, branch: RefName, commit: CommitId, confirm: Callable[[], None] | None = None) -> None:
+        """Have `commit` as the tip of `branch` at the remote, by creating it or by fast-forward; never by force.
+
+        Judged by what the server says of the ref. `confirm` is called right before it is sent. A branch that is there
+        already at `commit` is a success. Raises StaleObservation if the branch is elsewhere, Denied, Transient.
+        """
 
 
 # --- the registry ----------------------------------------------------------------------------------------------------

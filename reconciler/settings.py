@@ -16,21 +16,18 @@ from typing import Final, NamedTuple
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from reconciler.settings_forge import ForgeSettings, LocalForgeSettings
 from reconciler.settings_model import (
     AdmissionSettings,
-    ForgeSettings,
     GitOpsSettings,
     ListenSettings,
-    LocalForgeSettings,
     LogSettings,
     RegistrySettings,
     RepositorySettings,
-    Section,
     Settings,
     VerificationSettings,
-    is_loopback,
-    split_address,
 )
+from reconciler.settings_types import Section, is_loopback, split_address
 from reconciler.strict_yaml import Document, Location, parse, read_regular, shown
 from reconciler.webhooks.signatures import Sender
 from state import canonical
@@ -162,8 +159,8 @@ def _validate(document: Document) -> tuple[Settings | None, list[tuple[Location,
 
 
 def _cross_problems(settings: Settings) -> Iterable[tuple[Location, str]]:
-    if settings.mode is Mode.PUBLISH:
-        yield ("mode",), "expected observe or fill, got publish: it needs log.remote, and is not available yet"
+    if settings.mode is Mode.PUBLISH and not any(r.targets for r in settings.repositories):
+        yield ("mode",), "publish needs targets in a repository, and there are none; expected observe or fill"
     hosts = {r.host: n for n, r in reversed([*enumerate(settings.registries)])}
     for n, registry in enumerate(settings.registries):
         if (first := hosts[registry.host]) != n:
@@ -194,6 +191,7 @@ def _cross_problems(settings: Settings) -> Iterable[tuple[Location, str]]:
         expected = _SENDERS.get(repository.forge.kind)
         if repository.webhook is not None and expected not in {None, repository.webhook.sender}:
             yield (*at, "webhook", "sender"), f"expected {expected} for this forge, got {repository.webhook.sender}"
+        yield from _publish_problems(settings, repository, at)
         if str(log.path) in (repository.forge.git_url, repository.gitops.url.removeprefix("file://")):
             yield (*at, "log", "path"), "the log needs a repository of its own, not the code or GitOps repository"
         for key, value, where, text in (
@@ -212,6 +210,34 @@ def _cross_problems(settings: Settings) -> Iterable[tuple[Location, str]]:
         first_n, remote = seen.setdefault(("log.path", log.path), (n, log.remote))
         if remote != log.remote:
             yield (*at, "log", "remote"), f"repositories[{first_n}] pushes the same log.path to another remote"
+
+
+def _publish_problems(
+    settings: Settings, repository: RepositorySettings, at: Location
+) -> Iterable[tuple[Location, str]]:
+    approvals, targets = repository.approvals, repository.targets
+    if approvals is not None and approvals.http is not None and settings.listen.public is None:
+        yield (*at, "approvals", "http"), "there is no public listener for it: set listen.public, or drop it"
+    if not targets:
+        return
+    if approvals is None:
+        yield (*at, "targets"), "nothing reaches a target without an approval: set approvals, or drop the targets"
+    if repository.evidence is None:
+        yield (*at, "targets"), "a plan is made from a release set: set evidence, or drop the targets"
+    if repository.log.remote is None:
+        yield (*at, "log", "remote"), "required with targets: what is published is on the log's remote first"
+    before: set[str] = set()
+    for n, target in enumerate(targets):
+        here: Location = (*at, "targets", n)
+        if target.name in before:
+            yield (*here, "name"), f"{target.name} is already a target of this repository; give each its own name"
+        if target.after is not None and target.after not in before:
+            yield (*here, "after"), f"no target {target.after!r} comes before this one in the list"
+        if target.forge.git_url == repository.forge.git_url:
+            yield (*here, "forge"), "it is the code repository; pins live in a GitOps repository of their own"
+        if target.commit_key_file == repository.log.key_file:
+            yield (*here, "commit_key_file"), "it is the log's key; commits are signed with a key of their own"
+        before.add(target.name)
 
 
 _SENDERS: Final = {"github": Sender.GITHUB, "gitea": Sender.GITEA, "gitlab": Sender.GITLAB}

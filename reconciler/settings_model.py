@@ -1,116 +1,38 @@
 """The model of the one config file (design §3 and invariant 11).
 
-Every setting is below: its name carries its unit, its docstring is what `ameide config explain` and
-docs/configuration.md say. Whatever names something outside this process is required; the rest has a built-in constant.
+Every setting is below or in the sections that are imported: its name carries its unit, its docstring is what
+`ameide config explain` and docs/configuration.md say. Whatever names something outside this process is required; the
+rest has a built-in constant.
 """
 
 from __future__ import annotations
 
-import ipaddress
-import re
 from collections import Counter
-from pathlib import Path
-from typing import Annotated, Final, Literal, Self, TypeAlias
+from typing import Annotated, Literal, Self, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from reconciler.settings_forge import ForgeSettings
+from reconciler.settings_publish import ApprovalsSettings, TargetSettings
+from reconciler.settings_types import (
+    AbsolutePath,
+    Address,
+    BranchName,
+    ForgeId,
+    FullRef,
+    GitUrl,
+    InsidePath,
+    Label,
+    LogUrl,
+    RegistryHost,
+    Section,
+    is_loopback,
+    known_hosts_fit,
+)
 from reconciler.webhooks.signatures import Sender
-from state.git import RefName
-from state.git_url import Transport, log_transport, transport
 from state.observed import BaselinePolicy, Mode
 from state.oci import Repository
 from state.verdict import Level
-
-PATH_MAX_CHARS: Final = 1024
-
-
-def _absolute(path: Path) -> Path:
-    if not path.is_absolute() or ".." in path.parts or len(str(path)) > PATH_MAX_CHARS or not str(path).isprintable():
-        raise ValueError(f"expected an absolute path without .., at most {PATH_MAX_CHARS} printable characters")
-    return path
-
-
-def _inside(text: str) -> str:
-    parts = text.split("/")
-    if not text.isprintable() or "\\" in text or any(p in {"", ".", "..", ".git"} for p in parts) or len(text) > 255:
-        raise ValueError("expected a path inside the repository such as ameide/inventory.yaml")
-    return text
-
-
-def _branch(text: str) -> str:
-    if text.startswith("refs/"):
-        raise ValueError("expected a branch by its short name such as main, not a full ref")
-    RefName.branch(text)
-    return text
-
-
-def _ref(text: str) -> str:
-    return str(RefName(text))
-
-
-def _git_url(text: str) -> str:
-    transport(text)
-    return text
-
-
-def _log_url(text: str) -> str:
-    log_transport(text)
-    return text
-
-
-def _forge_url(text: str) -> str:
-    if transport(text) not in {Transport.HTTPS, Transport.HTTP}:
-        raise ValueError("expected the forge's address such as https://github.com")
-    return text
-
-
-def _address(text: str) -> str:
-    split_address(text)
-    return text
-
-
-def split_address(text: str) -> tuple[str, int]:
-    """`127.0.0.1:8080` or `[::1]:8080` as host and port. Raises ValueError."""
-    host, _, port = text.rpartition(":")
-    bracketed = host.startswith("[") and host.endswith("]")
-    bare = host[1:-1] if bracketed else host
-    try:
-        right_form = isinstance(ipaddress.ip_address(bare), ipaddress.IPv6Address) == bracketed
-    except ValueError:
-        right_form = False
-    if not right_form or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
-        raise ValueError("expected an IP address and a port such as 127.0.0.1:8080 or [::]:8080")
-    return bare, int(port)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a registry host (`name[:port]`) can only be this machine."""
-    bare = re.sub(r":[0-9]+$", "", host).strip("[]")
-    try:
-        return ipaddress.ip_address(bare).is_loopback
-    except ValueError:
-        return bare == "localhost"
-
-
-AbsolutePath: TypeAlias = Annotated[Path, AfterValidator(_absolute)]
-InsidePath: TypeAlias = Annotated[str, AfterValidator(_inside)]
-BranchName: TypeAlias = Annotated[str, AfterValidator(_branch)]
-FullRef: TypeAlias = Annotated[str, AfterValidator(_ref)]
-GitUrl: TypeAlias = Annotated[str, AfterValidator(_git_url)]
-LogUrl: TypeAlias = Annotated[str, AfterValidator(_log_url)]
-Address: TypeAlias = Annotated[str, AfterValidator(_address)]
-Label: TypeAlias = Annotated[str, Field(min_length=1, max_length=100)]
-ForgeUrl: TypeAlias = Annotated[str, AfterValidator(_forge_url)]
-ForgeId: TypeAlias = Annotated[int, Field(ge=1, le=2**53 - 1)]
-RegistryHost: TypeAlias = Annotated[
-    str, Field(max_length=255, pattern=r"^([a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:]+\])(:[0-9]{1,5})?$")
-]
-
-
-class Section(BaseModel):
-    """What all parts of the file share: unknown keys are errors, values never change, nothing is converted."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
 
 
 class ListenSettings(Section):
@@ -158,140 +80,6 @@ class RegistrySettings(Section):
         return self
 
 
-class LocalForgeSettings(Section):
-    """A forge made of bare repositories on this machine."""
-
-    kind: Literal["local"]
-    """Kind of forge."""
-    path: AbsolutePath
-    """The bare code repository; its pull requests are refs in it."""
-
-    @property
-    def git_url(self) -> str:
-        """Where git fetches from; no two repositories share it."""
-        return str(self.path)
-
-
-class GitHubAppSettings(Section):
-    """A GitHub App: its tokens last an hour and can do no more than the reconciler asks for."""
-
-    app_id: ForgeId
-    """The App's id, as its settings page shows it."""
-    installation_id: ForgeId
-    """The id of its installation in the organisation; the last part of the installation page's address."""
-    private_key_file: AbsolutePath
-    """PEM file with the App's private key, as GitHub hands it out."""
-
-
-class GitHubForgeSettings(Section):
-    """A repository at github.com, at a GitHub Enterprise Server or at GitHub Enterprise Cloud (ghe.com)."""
-
-    kind: Literal["github"]
-    """Kind of forge."""
-    url: ForgeUrl
-    """Where the forge is: https://github.com, or the address of a GitHub Enterprise Server."""
-    repository: str = Field(pattern=r"^[A-Za-z0-9._-]{1,100}/[A-Za-z0-9._-]{1,100}$")
-    """The code repository as owner/name. A rename is followed."""
-    repository_id: ForgeId | None = None
-    """Its numeric id: another repository that takes the name is refused from the start. Null takes the id that the
-    name has when the process starts."""
-    app: GitHubAppSettings | None = None
-    """A GitHub App, which shows a whole text on each head. Exactly one of this and `token_file` is set."""
-    token_file: AbsolutePath | None = None
-    """File with a token on one line, read anew when it changes. A status then shows one line."""
-    ca_file: AbsolutePath | None = None
-    """PEM file with the only authorities that may vouch for this forge; null for the built-in list."""
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if (self.app is None) == (self.token_file is None):
-            raise ValueError("expected exactly one of app and token_file")
-        return self
-
-    @property
-    def access(self) -> GitHubAppSettings | Path:
-        """The App, or the file with the token: the one that is set."""
-        chosen = self.app or self.token_file
-        if chosen is None:
-            raise ValueError("expected exactly one of app and token_file")
-        return chosen
-
-    @property
-    def api_root(self) -> str:
-        """Root of the REST API. Source: docs.github.com, REST API of GitHub.com, ghe.com and Enterprise Server."""
-        scheme, _, host = self.url.rstrip("/").partition("://")
-        if host == "github.com" or host.endswith(".ghe.com"):
-            return f"{scheme}://api.{host}"
-        return f"{scheme}://{host}/api/v3"
-
-    @property
-    def git_url(self) -> str:
-        """Where git fetches from; no two repositories share it."""
-        return f"{self.url.rstrip('/')}/{self.repository}.git"
-
-
-class GiteaForgeSettings(Section):
-    """A repository at a Gitea or Forgejo."""
-
-    kind: Literal["gitea"]
-    """Kind of forge; a Forgejo is one too."""
-    url: ForgeUrl
-    """Where the forge is, such as https://git.example.org."""
-    repository: str = Field(pattern=r"^[A-Za-z0-9._-]{1,100}/[A-Za-z0-9._-]{1,100}$")
-    """The code repository as owner/name. A rename is followed."""
-    repository_id: ForgeId | None = None
-    """Its numeric id: another repository that takes the name is refused from the start. Null takes the id that the
-    name has when the process starts."""
-    token_file: AbsolutePath
-    """File with a token of a bot user on one line, read anew when it changes."""
-    ca_file: AbsolutePath | None = None
-    """PEM file with the only authorities that may vouch for this forge; null for the built-in list."""
-
-    @property
-    def api_root(self) -> str:
-        """Root of the REST API."""
-        return f"{self.url.rstrip('/')}/api/v1"
-
-    @property
-    def git_url(self) -> str:
-        """Where git fetches from; no two repositories share it."""
-        return f"{self.url.rstrip('/')}/{self.repository}.git"
-
-
-class GitLabForgeSettings(Section):
-    """A project at gitlab.com or at a GitLab of one's own."""
-
-    kind: Literal["gitlab"]
-    """Kind of forge."""
-    url: ForgeUrl
-    """Where the forge is, such as https://gitlab.com."""
-    repository: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}(/[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}){1,20}$")
-    """The project's full path: group, subgroups, project. A rename is followed."""
-    repository_id: ForgeId | None = None
-    """Its numeric id: another project that takes the path is refused from the start. Null takes the id that the path
-    has when the process starts."""
-    token_file: AbsolutePath
-    """File with a project, group or bot user's access token on one line, read anew when it changes."""
-    ca_file: AbsolutePath | None = None
-    """PEM file with the only authorities that may vouch for this forge; null for the built-in list."""
-
-    @property
-    def api_root(self) -> str:
-        """Root of the REST API."""
-        return f"{self.url.rstrip('/')}/api/v4"
-
-    @property
-    def git_url(self) -> str:
-        """Where git fetches from; no two repositories share it."""
-        return f"{self.url.rstrip('/')}/{self.repository}.git"
-
-
-HttpForgeSettings: TypeAlias = GitHubForgeSettings | GiteaForgeSettings | GitLabForgeSettings
-ForgeSettings: TypeAlias = Annotated[
-    LocalForgeSettings | GitHubForgeSettings | GiteaForgeSettings | GitLabForgeSettings, Field(discriminator="kind")
-]
-
-
 class GitOpsSettings(Section):
     """The GitOps repository, which says what is previewed."""
 
@@ -309,13 +97,7 @@ class GitOpsSettings(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        reached_by = transport(self.url)
-        if reached_by is Transport.FILE and self.credential_file is not None:
-            raise ValueError("credential_file has no meaning for a local path; set it to null")
-        if reached_by is Transport.SSH and self.known_hosts_file is None:
-            raise ValueError("url is reached by ssh: set known_hosts_file to a file with the server's host keys")
-        if reached_by is not Transport.SSH and self.known_hosts_file is not None:
-            raise ValueError("known_hosts_file has a meaning only where url is reached by ssh; set it to null")
+        known_hosts_fit(self.url, self.credential_file, self.known_hosts_file)
         return self
 
 
@@ -544,6 +326,10 @@ class RepositorySettings(Section):
     """Deliveries that hasten a look; null for polling alone."""
     preview: PreviewSettings | None = None
     """How previews learn which head is complete; null tells them nothing."""
+    approvals: ApprovalsSettings | None = None
+    """Whose approvals count and how they arrive; null where nothing is approved. Required for `targets`."""
+    targets: tuple[TargetSettings, ...] = Field(default=(), max_length=20)
+    """Where approved digests are proposed to; used in mode `publish`."""
     log: LogSettings
     """Where what was done is recorded."""
 
@@ -555,7 +341,7 @@ class Settings(Section):
     """Version of this format."""
     mode: Mode = Mode.OBSERVE
     """How far the reconciler may go: `observe` writes nothing outside (the kill switch), `fill` writes missing tags,
-    `publish` also opens GitOps pull requests (not available yet)."""
+    `publish` also opens GitOps pull requests that were approved."""
     state_dir: AbsolutePath
     """Directory for mirrors and remembered log tips; it can be lost, but then the log's tip is not remembered."""
     listen: ListenSettings = ListenSettings()

@@ -70,10 +70,12 @@ class Catalogue(NamedTuple):
 
 
 class Pin(NamedTuple):
-    """Where a component's image is pinned in the GitOps repository: a values file and the key in it."""
+    """Where a component's image is pinned in the GitOps repository: an environment's file and the key in it."""
 
     file: str
     key: str
+    environment: str = ""
+    """Empty only in what was recorded before environments were declared; such a pin is of no target."""
 
 
 class Inventory(NamedTuple):

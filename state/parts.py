@@ -265,7 +265,7 @@ def _inventory_to_json(inventory: Inventory | Unknown) -> Json:
         return None
     return {
         "commit": inventory.commit,
-        "pins": {name: [{"file": p.file, "key": p.key} for p in pins] for name, pins in inventory.pins.items()},
+        "pins": {name: [_pin_to_json(p) for p in pins] for name, pins in inventory.pins.items()},
         "previewed": list(inventory.previewed),
     }
 
@@ -274,11 +274,17 @@ def _inventory_from_json(value: Json) -> Inventory | Unknown:
     if value is None:
         return _unread()
     read = reading(_as_object(value, "inventory"), "inventory")
-    made = {
-        name: tuple(Pin(reading(p, "pin").text("file"), reading(p, "pin").text("key")) for p in _rows(rows))
-        for name, rows in read.object("pins").items()
-    }
+    made = {name: tuple(_pin_from_json(p) for p in _rows(rows)) for name, rows in read.object("pins").items()}
     return Inventory(CommitId(read.text("commit")), tuple(read.texts("previewed")), made)
+
+
+def _pin_to_json(pin: Pin) -> Json:
+    return {**({"environment": pin.environment} if pin.environment else {}), "file": pin.file, "key": pin.key}
+
+
+def _pin_from_json(value: Mapping[str, Json]) -> Pin:
+    read = reading(value, "pin")
+    return Pin(read.text("file"), read.text("key"), read.text("environment") if "environment" in value else "")
 
 
 def _baseline_to_json(state: BaselineState) -> dict[str, Json]:

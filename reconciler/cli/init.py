@@ -10,7 +10,7 @@ from typing import Final
 
 import click
 
-from reconciler.settings_model import is_loopback
+from reconciler.settings_types import is_loopback
 from state.errors import ConfigError
 from state.git import RefName
 

@@ -137,6 +137,6 @@ def _inventory() -> str:
         lines += [
             f"  {component}:",
             "    previewed: true",
-            f"    pins: [{{file: sources/values/env/dev/apps/{component}.yaml, key: image.ref}}]",
+            f"    pins: [{{environment: dev, file: sources/values/env/dev/apps/{component}.yaml, key: image.ref}}]",
         ]
     return "\n".join(lines) + "\n"

@@ -137,7 +137,7 @@ def catalogue(tip: CommitId, names: Iterable[str] = IMAGES) -> Catalogue:
 
 def inventory(previewed: Iterable[str] = COMPONENTS) -> Inventory:
     names = tuple(sorted(previewed))
-    return Inventory(GITOPS, names, {n: (Pin(f"apps/{n}.yaml", "image.ref"),) for n in names})
+    return Inventory(GITOPS, names, {n: (Pin(f"apps/{n}.yaml", "image.ref", "dev"),) for n in names})
 
 
 def pull_request(number: int, head: CommitId, **changed: Any) -> PullRequest:

@@ -22,14 +22,16 @@ def test_an_inventory_is_read_and_a_pin_has_a_usual_key() -> None:
     raw = b"""\
 version: 1
 components:
-  b: {previewed: true, pins: [{file: v/b.yaml}, {file: v/b.yaml, key: migrations.image.ref}]}
+  b:
+    previewed: true
+    pins: [{environment: dev, file: v/b.yaml}, {environment: dev, file: v/b.yaml, key: migrations.image.ref}]
   a: {previewed: true}
   c: {previewed: false, pins: []}
 """
     assert parse_inventory(raw, COMMIT) == Inventory(
         COMMIT,
         ("a", "b"),
-        {"b": (Pin("v/b.yaml", "image.ref"), Pin("v/b.yaml", "migrations.image.ref")), "a": (), "c": ()},
+        {"b": (Pin("v/b.yaml", "image.ref", "dev"), Pin("v/b.yaml", "migrations.image.ref", "dev")), "a": (), "c": ()},
     )
 
 
@@ -37,9 +39,9 @@ def test_every_problem_is_named_at_once_with_its_path_and_line() -> None:
     raw = b"""\
 version: 1
 components:
-  a: {previewed: 1, pins: [{file: ../x, key: a..b}, {file: x, value: 3}]}
-  b: {pins: [{file: x}]}
-  c: {previewed: true, pins: [{file: x}, {file: x}]}
+  a: {previewed: 1, pins: [{environment: dev, file: ../x, key: a..b}, {environment: dev, file: x, value: 3}]}
+  b: {pins: [{environment: dev, file: x}]}
+  c: {previewed: true, pins: [{environment: dev, file: x}, {environment: dev, file: x}]}
   D: {previewed: true}
 """
     assert [p.split(":")[0] for p in problems(raw)] == [
@@ -63,7 +65,7 @@ def test_a_key_of_the_catalogue_is_told_where_it_belongs(key: str, top: bool) ->
 
 
 def test_one_place_cannot_be_the_pin_of_two_components() -> None:
-    one = "{previewed: true, pins: [{file: x}]}"
+    one = "{previewed: true, pins: [{environment: dev, file: x}]}"
     raw = f"version: 1\ncomponents:\n  a: {one}\n  b: {one}\n".encode()
     (problem,) = problems(raw)
     assert problem.startswith("components.b.pins[0] (line 4): x image.ref is already a pin of components.a")

@@ -595,7 +595,7 @@ def test_many_packs_become_one_and_everything_is_still_there(
 
 # --- GitOps
 
-INVENTORY = b"version: 1\ncomponents:\n  orders-v0: {previewed: true, pins: [{file: v.yaml}]}\n"
+INVENTORY = b"version: 1\ncomponents:\n  orders-v0: {previewed: true, pins: [{environment: dev, file: v.yaml}]}\n"
 
 
 @contextmanager
