@@ -58,6 +58,25 @@ class Event(StrEnum):
     """An SBOM in an index is not valid, and was not attached: mend the build that makes it."""
     RELEASE_PUBLISHED = "release_published"
     """The release set of a head is complete, signed and tagged."""
+    MARKER_LOGGED = "marker_logged"
+    """A signed approval, admission or revocation was verified and recorded; whether it counts is decided when it is
+    used."""
+    MARKER_REFUSED = "marker_refused", Level.WARNING
+    """A marker was not recorded: `reason` is the code, docs/approvals.md says what it means."""
+    PLAN_RECORDED = "plan_recorded"
+    """What a publish of a head would write is known; approvers fetch it by its digest."""
+    PLAN_IMPOSSIBLE = "plan_impossible", Level.WARNING
+    """A complete head cannot be published to a target: `detail` says what is wrong with the pins."""
+    APPROVAL_REFUSED = "approval_refused", Level.WARNING
+    """Recorded approvals do not suffice, or no longer; `reason` is the code, `detail` tells the person."""
+    PROPOSAL_OPENED = "proposal_opened"
+    """A GitOps pull request with approved digests is open."""
+    PROPOSAL_UPDATED = "proposal_updated"
+    """Its branch was brought up to the base, with the same digests."""
+    PROPOSAL_ENDED = "proposal_ended"
+    """It was merged, closed, or is in a person's hands now; `reason` says which."""
+    PROPOSAL_FAILED = "proposal_failed", Level.WARNING
+    """A step with a GitOps pull request failed; it is tried again in the next round."""
     HEAD_QUARANTINED = "head_quarantined", Level.ERROR
     """Recorded tags of a head were moved or removed: find out by whom. A new commit or `ameide head accept` ends it."""
     HEAD_ACCEPTED = "head_accepted"
@@ -113,12 +132,12 @@ class Event(StrEnum):
 
 _IDENTIFIERS: Final = frozenset({
     "action", "address", "baseline", "cause", "commit", "config_digest", "digest", "head", "library", "mode", "name",
-    "operation", "pass_id", "path", "policy", "port", "reason", "ref", "repository", "result", "tag", "version",
-    "writer",
+    "marker", "operation", "pass_id", "path", "plan", "policy", "port", "reason", "ref", "repository", "result", "tag",
+    "target", "version", "writer",
 })  # fmt: skip
 _TEXTS: Final = frozenset({"detail", "error", "remedy"})
 _NUMBERS: Final = frozenset({
-    "actions", "attempt", "count", "duration_s", "epoch", "heads", "holds", "lines_lost", "planned", "pull_request",
+    "actions", "attempt", "change", "count", "duration_s", "epoch", "heads", "holds", "lines_lost", "planned", "pull_request",
     "pull_requests", "repository_id", "retry_after_s", "sequence", "status", "writes", "failed",
 })  # fmt: skip
 _FLAGS: Final = frozenset({"complete", "proven", "ready"})

@@ -141,10 +141,12 @@ def subject(entry: Entry) -> str:
             count = len(writes) if isinstance(writes, list) else 0
             adopted = entry.kind is Kind.OUTCOME and body.get("intent") is None
             words.append(f"{count} tags adopted" if adopted else f"{count} writes")
-            for name, word in (("attachments", "attachments"), ("publications", "release sets")):
+            for name, word in (("attachments", "attachments"), ("publications", "release sets"), ("proposals", "proposals")):
                 rows = body.get(name)
                 if isinstance(rows, list) and rows:
                     words.append(f"{len(rows)} {word}")
+        case Kind.MARKER | Kind.REVOCATION:
+            words += [str(body.get("kind", "")), str(body.get("id", ""))[:12]]
         case Kind.CONFIG:
             words.append(str(body.get("digest", ""))[:19])
         case Kind.OBSERVATION:

@@ -16,6 +16,8 @@ adapters cut tokens and URL user information out before they raise.
 
 from __future__ import annotations
 
+from typing import Final
+
 
 class ReconcilerError(Exception):
     """Base of everything this project raises on purpose."""
@@ -79,3 +81,7 @@ class IntegrityError(ReconcilerError):
 
 class LogRollback(IntegrityError):
     """The log lost entries that were there before."""
+
+
+WRITER_STOPS: Final = (Fenced, LedgerMoved, LogRollback)
+"""The log is no longer this writer's: these are never told of one subject and gone on from."""

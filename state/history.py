@@ -20,6 +20,7 @@ from state.entry import Entry, Kind
 from state.git import CommitId
 from state.observed import How, Recorded
 from state.oci import Digest, Repository
+from state.publishing import Publishing
 from state.quarantine import Breach, Quarantine
 
 Cell = tuple[Repository, CommitId]
@@ -202,13 +203,17 @@ class History:
         self.config: Digest | None = None
         """The digest of the configuration in force."""
         self.last_holds: Digest | None = None
+        self.publishing = Publishing()
         self._writes: deque[tuple[str, int]] = deque()
         self._repositories: dict[CommitId, set[Repository]] = {}
 
     def apply(self, entry_id: CommitId, entry: Entry) -> None:
         """Take one more entry into account. Raises InvalidValue if its body is not of its kind."""
         body = reading(entry.body, f"{entry.kind.value} entry {entry.sequence}")
+        self.publishing.apply(entry_id, entry)
         match entry.kind:
+            case Kind.INTENT | Kind.OUTCOME if "proposals" in entry.body:
+                pass
             case Kind.DECISION:
                 self._decide(entry_id, entry.at, entry.body)
             case Kind.INTENT:

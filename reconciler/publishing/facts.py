@@ -1,0 +1,63 @@
+"""What an approval is judged on, read anew each time: the forge twice, the registry, the log (design §6)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from reconciler import admission
+from reconciler.absence import PassReads
+from reconciler.approval.evaluate import Facts
+from reconciler.ports import Executor, ForgeReader, RegistryReader
+from reconciler.publishing.releases import PublishedSets
+from state.errors import Unavailable
+from state.history import History
+from state.observed import Present, Snapshot, Unknown
+from state.oci import Digest, Repository, Tag
+from state.pin_plan import PinPlan
+
+
+@dataclass(frozen=True, slots=True)
+class FactReader:
+    """Reads the facts about one plan."""
+
+    forge: ForgeReader
+    registry: RegistryReader
+    executor: Executor
+    sets: PublishedSets
+    history: History
+
+    def read(self, plan: PinPlan, seen: Snapshot, *, promotion: bool) -> Facts:
+        """Everything that `evaluate` goes by, as it is now. `seen` gives the rules alone.
+
+        Raises Transient, Denied, Terminal or IntegrityError where something cannot be read: then nothing is decided.
+        """
+        now = self.forge.pull_request(plan.pull_request)
+        second = self.forge.head_of(plan.pull_request)
+        pusher = None if now is None else self.forge.last_pusher(plan.pull_request, now.head)
+        label = seen.policy.hold_label
+        refusal = None if now is None else admission.refusal(now, seen)
+        release = self.sets.current(plan.head)
+        reads = PassReads(self.registry)
+        images = sorted(plan.images())
+        states = self.executor.map(lambda r: reads.tag(r, Tag(plan.head)), images)
+        tags: dict[Repository, Digest | None] = {}
+        for repository, state in zip(images, states, strict=True):
+            if isinstance(state, Exception):
+                raise state
+            if isinstance(state, Unknown):
+                raise Unavailable(f"{repository}:{plan.head.short}: {state.why}")
+            tags[repository] = state.digest if isinstance(state, Present) else None
+        return Facts(
+            repository_id=seen.repository_id,
+            pull_request=now,
+            second_head=second,
+            last_pusher_id=pusher,
+            refusal=refusal,
+            held=now is not None and label is not None and label in now.labels,
+            quarantined=plan.head in self.history.quarantined,
+            release_set=None if release is None else release.manifest.digest,
+            tags=tags,
+            plan=plan,
+            promotion=promotion,
+            agents=frozenset(seen.policy.agents),
+        )

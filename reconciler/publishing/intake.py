@@ -1,0 +1,127 @@
+"""Markers taken up: what arrives by any channel is verified, and only what a known principal signed is recorded.
+
+Whether an approval counts is decided when it is used, on facts read then. What cannot be verified is dropped here, so
+that junk can neither fill the log nor revoke anything.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections import OrderedDict
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final, NamedTuple
+
+from reconciler.approval.codes import Code
+from reconciler.approval.evaluate import may_revoke
+from reconciler.approval.policy import ApproversPolicy
+from reconciler.approval.signatures import Refused, Signatures, Signed
+from reconciler.events import Emitter, Event
+from reconciler.ports import Markers
+from reconciler.record import Recorder
+from state.approval import Admission, Approval, Revocation
+from state.canonical import texts
+from state.entry import Kind
+from state.oci import Digest
+from state.publishing import LoggedMarker
+
+_REMEMBERED: Final = 10_000
+PER_PASS_MAX: Final = 200
+"""Envelopes that one pass verifies."""
+
+
+class Dropped(NamedTuple):
+    """An envelope that was not recorded, and why."""
+
+    code: Code
+    text: str
+
+
+class Intake:
+    """Takes up markers for one code repository."""
+
+    def __init__(
+        self, repository_id: int, markers: Markers, signatures: Callable[[], Signatures], recorder: Recorder
+    ) -> None:
+        self._repository_id = repository_id
+        self._markers = markers
+        self._signatures = signatures
+        self._recorder = recorder
+        self._known: OrderedDict[Digest, Signed] = OrderedDict()
+        self.dropped: OrderedDict[Digest, Dropped] = OrderedDict()
+        """What was dropped lately, by the envelope's digest."""
+
+    def take(self, emit: Emitter) -> None:
+        """Record what has arrived and can be verified. Raises LedgerMoved, Fenced, LogRollback, Transient, ConfigError."""
+        signatures = self._signatures()
+        logged = self._recorder.history.publishing.marker_digests
+        fresh = [raw for raw in self._markers.pending() if (d := Digest.of(raw)) not in logged and d not in self.dropped]
+        # Revocations last: what they revoke may have arrived with them.
+        signed = []
+        for raw in fresh[:PER_PASS_MAX]:
+            try:
+                signed.append((raw, signatures.verify(raw)))
+            except Refused as refused:
+                self._drop(Digest.of(raw), Dropped(refused.code, refused.text), emit)
+        signed.sort(key=lambda pair: isinstance(pair[1].marker, Revocation))
+        for raw, one in signed:
+            self._record(raw, one, signatures.policy, emit)
+
+    def read(self, marker: LoggedMarker) -> Signed:
+        """A recorded marker, verified against the policy in force. Raises Refused."""
+        raw = base64.b64decode(marker.envelope, validate=True)
+        signatures = self._signatures()
+        key = Digest.of(raw + signatures.policy.digest().encode())
+        if (known := self._known.get(key)) is not None:
+            return known
+        made = signatures.verify(raw)
+        self._known[key] = made
+        while len(self._known) > _REMEMBERED:
+            self._known.popitem(last=False)
+        return made
+
+    def _record(self, raw: bytes, signed: Signed, policy: ApproversPolicy, emit: Emitter) -> None:
+        marker, digest = signed.marker, Digest.of(raw)
+        publishing = self._recorder.history.publishing
+        if marker.repository_id != self._repository_id:
+            text = f"it is for repository {marker.repository_id}, this one is {self._repository_id}"
+            self._drop(digest, Dropped(Code.WRONG_REPO, text), emit)
+            return
+        body = {
+            "digest": digest,
+            "envelope": base64.b64encode(raw).decode(),
+            "id": marker.id,
+            "principals": texts(signed.principals),
+        }
+        match marker:
+            case Approval() | Admission():
+                if marker.id in publishing.markers:
+                    text = "another marker with this id is recorded already; sign one with a new id"
+                    self._drop(digest, Dropped(Code.DUPLICATE_ID, text), emit)
+                    return
+                kind = "approval" if isinstance(marker, Approval) else "admission"
+                self._recorder.append(Kind.MARKER, {**body, "kind": kind})
+            case Revocation():
+                known = publishing.markers.get(marker.id)
+                if known is None:
+                    return  # not dropped for good: what it revokes may still come
+                try:
+                    revoked = self.read(known)
+                except Refused:
+                    revoked = None  # signed under an earlier policy; a revoker of today's may still take it back
+                if (why := may_revoke(signed, revoked, policy)) is not None:
+                    self._drop(digest, Dropped(why.code, why.text), emit)
+                    return
+                self._recorder.append(Kind.REVOCATION, body)
+        emit.emit(Event.MARKER_LOGGED, marker=marker.id, digest=digest)
+
+    def _drop(self, digest: Digest, why: Dropped, emit: Emitter) -> None:
+        self.dropped[digest] = why
+        while len(self.dropped) > _REMEMBERED:
+            self.dropped.popitem(last=False)
+        emit.emit(Event.MARKER_REFUSED, digest=digest, reason=why.code.value, detail=why.text)
+
+
+def seconds(moment: datetime) -> int:
+    """Whole seconds since 1970, as markers count."""
+    return int(moment.timestamp())

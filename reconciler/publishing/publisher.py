@@ -1,0 +1,108 @@
+"""The publishing part of a pass: markers in, plans recorded, pull requests opened and looked after."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from reconciler import admission
+from reconciler.approval.evaluate import judge_admission
+from reconciler.approval.policy import ApproversPolicy
+from reconciler.approval.signatures import Refused, Signatures
+from reconciler.events import Emitter, Event
+from reconciler.ports import Clock, Executor, ForgeReader, LogStore, Markers, RegistryReader
+from reconciler.publishing.facts import FactReader
+from reconciler.publishing.intake import Intake, seconds
+from reconciler.publishing.lanes import Lane
+from reconciler.publishing.planning import Planning
+from reconciler.publishing.proposing import Desk, Proposer
+from reconciler.publishing.releases import PublishedSets
+from reconciler.publishing.upkeep import Upkeep
+from reconciler.record import Recorder
+from state.approval import Admission
+from state.errors import WRITER_STOPS, ReconcilerError
+from state.git import CommitId
+from state.observed import Listing, Mode, Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class PublishTargets:
+    """What publishing needs besides the log."""
+
+    repository_id: int
+    markers: Markers
+    signatures: Callable[[], Signatures]
+    """The approvers' policy in force, and what proves signatures. Raises ConfigError if the policy cannot be read."""
+    lanes: Mapping[str, Lane]
+    """By name, in the order of the configuration."""
+    sets: PublishedSets | None
+    forge: ForgeReader
+    registry: RegistryReader
+    executor: Executor
+    clock: Clock
+
+
+class Publisher:
+    """Publishes for one code repository."""
+
+    def __init__(self, targets: PublishTargets, recorder: Recorder, log: LogStore) -> None:
+        self._targets = targets
+        self._recorder = recorder
+        t = targets
+        self.intake = Intake(t.repository_id, t.markers, t.signatures, recorder)
+        self.planning: Planning | None = None
+        self.proposer: Proposer | None = None
+        self._upkeep: Upkeep | None = None
+        if t.sets is not None and t.lanes:
+            facts = FactReader(t.forge, t.registry, t.executor, t.sets, recorder.history)
+            desk = Desk(t.lanes, facts, self.intake, self._policy, recorder, log, t.clock)
+            self.planning = Planning(t.lanes, t.sets, recorder)
+            self.proposer = Proposer(desk)
+            self._upkeep = Upkeep(t.lanes, t.forge, recorder, log, t.clock)
+
+    def take_markers(self, emit: Emitter) -> None:
+        """Record the markers that have arrived. Raises LedgerMoved, Fenced or LogRollback."""
+        try:
+            self.intake.take(emit)
+        except WRITER_STOPS:
+            raise
+        except ReconcilerError as error:
+            emit.emit(Event.PASS_PROBLEM, error=f"markers: {error}")
+
+    def admitted(self, listing: Listing) -> frozenset[tuple[int, int, CommitId]]:
+        """The (head repository, pull request, head) of this listing that a recorded admission lets in now."""
+        publishing = self._recorder.history.publishing
+        by_number = {pr.number: pr for pr in listing.pull_requests}
+        found = set()
+        for marker in publishing.markers.values():
+            if marker.kind != "admission" or marker.id in publishing.revoked:
+                continue
+            try:
+                signed = self.intake.read(marker)
+                policy = self._policy()
+            except (Refused, ReconcilerError):
+                continue  # nobody is let in by what cannot be verified now
+            admission_ = signed.marker
+            if not isinstance(admission_, Admission) or (pr := by_number.get(admission_.pull_request)) is None:
+                continue
+            now = seconds(self._targets.clock.now())
+            if judge_admission(signed, pr, policy, frozenset(publishing.revoked), now) is None:
+                found.add((admission_.head_repository_id, pr.number, pr.head))
+        return frozenset(found)
+
+    def publish(self, seen: Snapshot, emit: Emitter, stopping: Callable[[], bool]) -> None:
+        """Plans, then what is approved, then what is open. Only in mode `publish`.
+
+        Raises LedgerMoved, Fenced or LogRollback; whatever else goes wrong concerns one plan and is told.
+        """
+        if self.planning is None or self.proposer is None or self._upkeep is None:
+            return
+        if seen.mode is not Mode.PUBLISH or seen.suspended or not seen.listing.complete:
+            return
+        wanted = [pr for head in admission.admit(seen).heads for pr in head.pull_requests]
+        self.planning.record(seen, wanted, emit)
+        self.proposer.run(seen, emit, stopping)  # first, so that what a new one replaces is closed with a link to it
+        self._upkeep.run(seen, emit, stopping)
+
+    def _policy(self) -> ApproversPolicy:
+        return self._targets.signatures().policy
