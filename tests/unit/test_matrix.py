@@ -112,7 +112,9 @@ def test_every_write_adoption_and_hold_of_the_plan_is_in_the_matrix(seen: Snapsh
     shown = {(c.image, c.head): c.reason for c in matrix(seen)}
     reasons = {(c.image, c.head, c.reason) for c in matrix(seen)}
     made = plan(seen)
-    assert {(a.repository, a.head) for a in made.actions if isinstance(a, Retag | Adopt)} <= shown.keys() | unshown(seen)
+    assert {(a.repository, a.head) for a in made.actions if isinstance(a, Retag | Adopt)} <= shown.keys() | unshown(
+        seen
+    )
     assert {
         (h.repository, h.head, h.reason.value) for h in made.holds if (h.repository, h.head) not in unshown(seen)
     } <= reasons
