@@ -12,13 +12,13 @@ from reconciler.adapters import forge_gitea, forge_gitlab
 from reconciler.adapters.forge_access import GitHubAppToken, TokenFile
 from reconciler.adapters.forge_client import ForgeClient, Token
 from reconciler.adapters.forge_gitea import GiteaChanges, GiteaForge
-from reconciler.adapters.forge_github import HEADERS, GitHubForge, GitHubRepository
-from reconciler.adapters.forge_github_status import GitHubStatusReporter
+from reconciler.adapters.forge_github import HEADERS, GitHubForge
+from reconciler.adapters.forge_github_status import CheckRuns, CommitStatuses
 from reconciler.adapters.forge_github_writer import GitHubChanges
 from reconciler.adapters.forge_gitlab import GitLabForge, GitLabProject
 from reconciler.adapters.forge_gitlab_status import GitLabStatusReporter
 from reconciler.adapters.forge_gitlab_writer import GitLabChanges
-from reconciler.adapters.forge_identity import ForgeRepository
+from reconciler.adapters.forge_identity import ForgeRepository, OwnedRepository
 from reconciler.adapters.forge_limits import ForgeLimits
 from reconciler.adapters.forge_local import LocalForge
 from reconciler.adapters.forge_local_writer import LocalLabels
@@ -120,7 +120,7 @@ def opened(
             ca_file=None if forge.ca_file is None else str(forge.ca_file),
         )
         stack.callback(client.close)
-        kind = GitLabProject if isinstance(forge, GitLabForgeSettings) else GitHubRepository
+        kind = GitLabProject if isinstance(forge, GitLabForgeSettings) else OwnedRepository
         named: ForgeRepository = kind(client, forge.repository, forge.repository_id)
         seen = named.look()
         source = remote(forge.git_url, token=token.token, ca_file=forge.ca_file)
@@ -142,9 +142,10 @@ def _adapters(
     if isinstance(forge, GitLabForgeSettings):
         return GitLabForge(named, refs), lambda: GitLabStatusReporter(named), lambda: GitLabChanges(named)
     if isinstance(forge, GiteaForgeSettings):
-        return GiteaForge(named, refs), lambda: GitHubStatusReporter(named, None), lambda: GiteaChanges(named)
-    app_id = None if forge.app is None else forge.app.app_id
-    return GitHubForge(named, refs), lambda: GitHubStatusReporter(named, app_id), lambda: GitHubChanges(named)
+        return GiteaForge(named, refs), lambda: CommitStatuses(named), lambda: GiteaChanges(named)
+    app = forge.app
+    status = (lambda: CommitStatuses(named)) if app is None else (lambda: CheckRuns(named, app.app_id))
+    return GitHubForge(named, refs), status, lambda: GitHubChanges(named)
 
 
 def granted_for(settings: RepositorySettings, mode: Mode) -> Mapping[str, str]:

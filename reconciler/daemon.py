@@ -19,6 +19,7 @@ from reconciler.code_forge import CALL_TIMEOUT_FACTOR
 from reconciler.events import Emitter, Event
 from reconciler.looking import Tick
 from reconciler.loop import Condition, Loop
+from reconciler.opening import OpenedLate
 from reconciler.passes import PassReport
 from reconciler.settings import Loaded, load
 from reconciler.settings_forge import LocalForgeSettings
@@ -119,12 +120,16 @@ class Daemon:
             common = stack.enter_context(wiring.shared(loaded, self._emit, self._metrics, self._stopping))
             wiring.refuse_shared_logs(common)
             tick: Tick = self._tick
-            writers = [stack.enter_context(wiring.writer(common, r, tick)) for r in settings.repositories]
-            for made in writers:
-                made.repository.configured(loaded.digest)
+            made = {
+                r.name: OpenedLate(r.name, partial(wiring.writer, common, r, tick), loaded.digest)
+                for r in settings.repositories
+            }
+            for repository in made.values():
+                stack.callback(repository.close)
+                repository.start()
             by_name = {r.name: partial(wiring.rules, settings, r) for r in settings.repositories}
             loop = Loop(
-                [made.repository for made in writers],
+                list(made.values()),
                 lambda name: by_name[name](),
                 common.clock,
                 common.random,
@@ -134,9 +139,8 @@ class Daemon:
             )
             self._loop = loop
             stack.callback(self._forget_loop)
-            ids = {made.repository.name: made.repository_id for made in writers}
-            webhooks = wiring.webhooks_of(common, ids, loop.hint)
-            plugin = wiring.plugin_of(common, {made.repository.name: made.previews for made in writers})
+            webhooks = wiring.webhooks_of(common, made, loop.hint)
+            plugin = wiring.plugin_of(common, made)
             below: dict[str, Handler] = {webhooks_app.PREFIX: webhooks.handle, plugin_app.PREFIX: plugin.handle}
             host = stack.enter_context(self._host(loaded, below))
             stack.enter_context(self._wakeups(loaded, loop))
@@ -221,7 +225,7 @@ class Daemon:
 
     def _rehearse(self, found: Loaded, loaded: Loaded) -> None:
         """Raise what a start with `found` would raise, while everything still runs with `loaded`."""
-        wiring.rehearse(found, self._emit, self._metrics)
+        wiring.rehearse(found, self._emit, self._metrics, loaded.settings.repositories)
         now, then = loaded.settings.listen, found.settings.listen
         held = {now.private, now.public}
         private, public = (None if address in held else address for address in (then.private, then.public))

@@ -11,12 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from queue import Empty, SimpleQueue
-from typing import Final
+from typing import Final, Protocol
 
 from reconciler.backoff import Backoff
 from reconciler.events import Emitter, Event
 from reconciler.looking import Rules
-from reconciler.passes import PassReport, Repository
+from reconciler.passes import PassReport
 from reconciler.ports import Clock, Metrics, Random
 from state.errors import (
     Fenced,
@@ -38,6 +38,14 @@ MISSED_WAKE_FACTOR: Final = 1.5
 
 _HINTS_MAX: Final = 10_000
 """Pull requests of one repository that may wait for a look of their own."""
+
+
+class Passes(Protocol):
+    """One repository, as the loop sees it (`passes.Repository`, `opening.OpenedLate`)."""
+
+    name: str
+
+    def run_pass(self, rules: Rules, hints: frozenset[int], stopping: Callable[[], bool]) -> PassReport: ...
 
 
 class Condition(StrEnum):
@@ -67,7 +75,7 @@ class Loop:
 
     def __init__(
         self,
-        repositories: Sequence[Repository],
+        repositories: Sequence[Passes],
         rules: Callable[[str], Rules],
         clock: Clock,
         random: Random,
@@ -179,7 +187,7 @@ class Loop:
             return False
         return dirty or self._clock.monotonic_s() >= standing.due_s
 
-    def _pass(self, name: str, repository: Repository) -> None:
+    def _pass(self, name: str, repository: Passes) -> None:
         rules = self._rules(name)
         with self._lock:
             self._dirty.discard(name)

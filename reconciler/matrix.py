@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import Final, NamedTuple
 
 from reconciler.admission import REFUSALS, admit
-from reconciler.heads import Examiner, Previewed, previewed
+from reconciler.heads import Examiner, Previewed, Work, previewed
 from reconciler.judgement import Fill, Held, Judgement, Take
+from reconciler.planner import plan, releasable
 from state.canonical import Json
 from state.decision import AwaitBuild, Decision, RetagFrom, Wanted
 from state.git import CommitId
 from state.hold import Reason
-from state.observed import Catalogue, How, Inventory, Mode, PullRequest, Recorded, Snapshot
+from state.observed import Catalogue, How, Inventory, PullRequest, Recorded, Snapshot
 from state.oci import Digest, Repository
+from state.plan import Hold, Plan
 
 
 class State(StrEnum):
@@ -35,11 +37,14 @@ class State(StrEnum):
 
 DONE: Final = frozenset({State.RETAGGED, State.BUILT, State.NOT_PREVIEWED})
 """What asks for nothing more."""
+_OF_THE_RELEASE: Final = frozenset({Reason.RELEASE_UNPROVEN, Reason.OBSERVE_MODE, Reason.BACKING_OFF})
+"""Why the release set of a head whose images are all there is not published."""
 
 
 class Cell(NamedTuple):
     """One row. `component` and `image` are None where the whole head is held before its images are known, and where
-    nothing of it is previewed."""
+    nothing of it is previewed. A row of a release set that is not published has no component either, and the image
+    where one of them is why."""
 
     pr: int
     head: CommitId
@@ -58,6 +63,11 @@ class Cell(NamedTuple):
     release: Digest | None = None
     """The head's release set, once it is published."""
 
+    @property
+    def of_release_set(self) -> bool:
+        """Whether it is about the head's release set, and not about an image."""
+        return self.component is None and self.reason in _OF_THE_RELEASE
+
     def to_json(self) -> dict[str, Json]:
         return {
             "component": self.component,
@@ -75,8 +85,14 @@ class Cell(NamedTuple):
         }
 
 
-def matrix(seen: Snapshot) -> tuple[Cell, ...]:
-    """Every open pull request and, where it is admitted, every previewed component; by number, then component."""
+def matrix(seen: Snapshot, planned: Plan | None = None) -> tuple[Cell, ...]:
+    """Every open pull request and, where it is admitted, every previewed component; by number, then component.
+
+    Args:
+        planned: what the pass planned, before what `seen` has recorded by now; None plans on `seen`. Its holds are told
+            where the gap is still open.
+    """
+    holds = {(h.head, h.repository): h for h in (plan(seen) if planned is None else planned).holds}
     admission = admit(seen)
     cells = [
         Cell(n, hold.head, None, None, State.HELD, None, hold.reason.value, proven=False)
@@ -101,9 +117,12 @@ def matrix(seen: Snapshot) -> tuple[Cell, ...]:
             if not components and not (wanted is not None and wanted.missing):
                 cells.append(_not_previewed(pr))
             for repository, names in components.items():
-                row = _cell(pr, repository, work.judgements[repository], decided.get(repository), seen.mode)
+                hold = holds.get((pr.head, repository))
+                row = _cell(pr, repository, work.judgements[repository], decided.get(repository), hold)
                 row = row._replace(drift=repository in drifted, release=seen.released.get(pr.head))
                 cells += (row._replace(component=name) for name in names)
+            if releasable(seen, work):
+                cells += _release_holds(pr, work, holds)
     return tuple(sorted(cells, key=lambda c: (c.pr, c.component or "", c.image or "")))
 
 
@@ -140,7 +159,22 @@ def _drifted(decision: Decision | None) -> frozenset[Repository]:
     return frozenset(r for r in moved if isinstance(w := decision.images.get(r), RetagFrom) and w.main is None)
 
 
-def _cell(pr: PullRequest, repository: Repository, judgement: Judgement, wanted: Wanted | None, mode: Mode) -> Cell:
+def _release_holds(
+    pr: PullRequest, work: Work, holds: Mapping[tuple[CommitId, Repository | None], Hold]
+) -> Iterator[Cell]:
+    """Why a head whose images are all there has no release set."""
+    for repository in (None, *work.judgements):
+        hold = holds.get((pr.head, repository))
+        if hold is not None and hold.reason in _OF_THE_RELEASE:
+            state = State.PLANNED if hold.reason is Reason.OBSERVE_MODE else State.HELD
+            yield Cell(
+                pr.number, pr.head, None, repository, state, None, hold.reason.value, proven=False, detail=hold.detail
+            )
+
+
+def _cell(
+    pr: PullRequest, repository: Repository, judgement: Judgement, wanted: Wanted | None, hold: Hold | None
+) -> Cell:
     state: State
     digest: Digest | None = None
     recorded: Digest | None = None
@@ -152,8 +186,11 @@ def _cell(pr: PullRequest, repository: Repository, judgement: Judgement, wanted:
             digest, proven = found, was_proven
             reason = "inputs-unchanged" if how is How.RETAGGED else "inputs-changed"
         case Fill(baseline):
-            state, digest = State.PLANNED, baseline
-            reason = Reason.OBSERVE_MODE.value if mode is Mode.OBSERVE else "inputs-unchanged"
+            digest = baseline
+            kept = hold is not None and hold.reason in (Reason.BACKING_OFF, Reason.WRITE_BUDGET_SPENT)
+            state = State.HELD if kept else State.PLANNED
+            observing = hold is not None and hold.reason is Reason.OBSERVE_MODE
+            reason = hold.reason.value if hold is not None and (kept or observing) else "inputs-unchanged"
         case Held(held, found_digest, recorded, detail):
             waits = held is Reason.AWAITS_BUILD or (held is Reason.TAG_UNKNOWN and isinstance(wanted, AwaitBuild))
             state = State.WAITING if waits else State.HELD

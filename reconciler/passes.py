@@ -126,7 +126,7 @@ class Repository:
         self._recorder.observation(look.snapshot, made, pass_id)
         applied = applier.carry_out(made, look, stopping, rules.policy.hold_label)
         self._pause(applied, look)
-        cells = self._cells(look)
+        cells = self._cells(look, made)
         if look.snapshot.listing.complete:
             self._report(cells, rules.mode, emit)
         if self._previews is not None:
@@ -184,8 +184,8 @@ class Repository:
         releaser = Releaser(self._release, self._recorder, emit) if self._release is not None else None
         return Applier(targets, self._recorder, emit, releaser)
 
-    def _cells(self, look: Look) -> tuple[Cell, ...]:
-        """The matrix as it is after the pass: what was recorded meanwhile counts."""
+    def _cells(self, look: Look, made: Plan) -> tuple[Cell, ...]:
+        """The matrix as it is after the pass: what was recorded meanwhile counts, and the holds of its plan."""
         history = self._recorder.history
         return matrix(
             replace(
@@ -194,7 +194,8 @@ class Repository:
                 recorded=history.recorded,
                 quarantined=_breaches(history),
                 released=history.released,
-            )
+            ),
+            made,
         )
 
     def _pause(self, applied: Applied, look: Look) -> None:

@@ -163,7 +163,8 @@ def _cut(before: str, lines: Sequence[str], more: str, max_bytes: int) -> str | 
 
 
 def _row(cell: Cell) -> str:
-    name = f"`{plain(cell.component)}`" if cell.component is not None else "(all)"
+    whole = "(release set)" if cell.of_release_set else "(all)"
+    name = f"`{plain(cell.component)}`" if cell.component is not None else whole
     return f"| {name} | {cell.state.value} | {_digest(cell.digest)} | {_why(cell)} |"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,13 +28,14 @@ from reconciler.events import Emitter
 from reconciler.evidence.assembling import release_targets_of, releases_of, verifier_of
 from reconciler.looking import Look, Rules, Sources, Tick
 from reconciler.observe import Observer
+from reconciler.opening import OpenedLate, Writer, is_outage
 from reconciler.passes import Reporting, Repository
 from reconciler.previews import LabelMode, Previews
 from reconciler.settings import Loaded, RepositorySettings, Settings, to_policy
 from reconciler.web.plugin import Plugin, Source
 from reconciler.web.webhooks import Hook, Webhooks
 from state.entry import Entry
-from state.errors import ConfigError, IntegrityError, Terminal, Unavailable
+from state.errors import ConfigError, IntegrityError, Terminal, Transient, Unavailable
 from state.git import CommitId
 from state.history import History
 from state.log import GitLog
@@ -175,14 +176,6 @@ def readers(
         yield sources if tick is None else replace(sources, tick=tick)
 
 
-class Writer(NamedTuple):
-    """One repository ready for passes, and the forge's id of it."""
-
-    repository: Repository
-    repository_id: int
-    previews: Previews | None
-
-
 @contextmanager
 def writer(common: Shared, repository: RepositorySettings, tick: Tick | None = None) -> Iterator[Writer]:
     """One repository ready for passes: its log active under a new epoch, its history read.
@@ -235,24 +228,24 @@ def _previews_of(common: Shared, repository: RepositorySettings, forge: CodeForg
             refresh.close()
 
 
-def plugin_of(common: Shared, previews: Mapping[str, Previews | None]) -> Plugin:
-    """The plugin generator's endpoint of every repository that has a token for it."""
+def plugin_of(common: Shared, made: Mapping[str, OpenedLate]) -> Plugin:
+    """The plugin generator's endpoint of every repository that has a token for it; `made` by configured name."""
     sources = {}
     for repository in common.settings.repositories:
-        found, preview = previews[repository.name], repository.preview
-        if found is not None and preview is not None and preview.token_file is not None:
+        preview = repository.preview
+        if preview is not None and preview.token_file is not None:
             file = SecretFile(preview.token_file, "plugin token file")
-            sources[repository.name] = Source(found.answer, file.lines)
+            sources[repository.name] = Source(made[repository.name].preview, file.lines)
     return Plugin(sources, common.metrics)
 
 
-def webhooks_of(common: Shared, repository_ids: Mapping[str, int], hint: Callable[[str, int | None], None]) -> Webhooks:
-    """The endpoint of every repository that has a webhook; `repository_ids` by configured name."""
+def webhooks_of(common: Shared, made: Mapping[str, OpenedLate], hint: Callable[[str, int | None], None]) -> Webhooks:
+    """The endpoint of every repository that has a webhook; `made` by configured name."""
     hooks = {}
     for repository in common.settings.repositories:
         if repository.webhook is not None:
             file = SecretFile(repository.webhook.secret_file, "webhook secret file")
-            hooks[repository.name] = Hook(repository.webhook.sender, repository_ids[repository.name], file.lines)
+            hooks[repository.name] = Hook(repository.webhook.sender, made[repository.name].repository_id, file.lines)
     return Webhooks(hooks, hint, clock=common.clock, metrics=common.metrics, emitter=common.emit)
 
 
@@ -278,37 +271,54 @@ def open_log(common: Shared, repository: RepositorySettings, repository_id: int)
     )
 
 
-def rehearse(loaded: Loaded, emit: Emitter, metrics: PrometheusMetrics) -> None:
+def rehearse(
+    loaded: Loaded, emit: Emitter, metrics: PrometheusMetrics, running: Container[RepositorySettings] = ()
+) -> None:
     """Open what a start with this configuration opens, up to the logs' locks, and close it again.
 
-    Raises what such a start would: ConfigError, Terminal or Transient.
+    Raises ConfigError, Terminal or Transient as such a start would; and for a repository that is out of reach too,
+    unless it is among `running` as it is: the outage of one repository keeps no other's settings from being changed.
     """
     with shared(loaded, emit, metrics) as common:
         refuse_shared_logs(common)
         for repository in loaded.settings.repositories:
-            with code_forge(common, repository) as forge, readers(common, repository, forge) as sources:
-                release_targets_of(repository, common.registries, sources.verifier, common.executor)
-                log = open_log(common, repository, forge.identity.id)
-                reader = _log_reader(repository, forge.identity.id)
-                if reader is not None and (key := key_in_force(reader)) != log.public_key:
-                    raise ConfigError(
-                        f"{repository.name}: the log's key in force is {key}, {repository.log.key_file} holds another; "
-                        "keep the old key file, or rotate the key with it"
-                    )
+            try:
+                _rehearse(common, repository)
+            except (Transient, Terminal) as error:
+                if not (is_outage(error) and repository in running):
+                    raise
+
+
+def _rehearse(common: Shared, repository: RepositorySettings) -> None:
+    with code_forge(common, repository) as forge, readers(common, repository, forge) as sources:
+        release_targets_of(repository, common.registries, sources.verifier, common.executor)
+        log = open_log(common, repository, forge.identity.id)
+        reader = _log_reader(repository, forge.identity.id)
+        if reader is not None and (key := key_in_force(reader)) != log.public_key:
+            raise ConfigError(
+                f"{repository.name}: the log's key in force is {key}, {repository.log.key_file} holds another; "
+                "keep the old key file, or rotate the key with it"
+            )
 
 
 def refuse_shared_logs(common: Shared) -> None:
     """Raise ConfigError if two repositories would write one log: the same forge id and the same log repository.
 
-    Asks the forge of each repository whose log path another one has too.
+    Asks the forge of each repository whose log path another one has too. One that is out of reach is left out: should
+    it turn out to be the same later, the log's own lock keeps it from writing.
     """
     seen: dict[tuple[Path, int], str] = {}
     paths = Counter(repository.log.path for repository in common.settings.repositories)
     for repository in common.settings.repositories:
         if paths[repository.log.path] == 1:
             continue
-        with code_forge(common, repository) as forge:
-            identity = forge.identity
+        try:
+            with code_forge(common, repository) as forge:
+                identity = forge.identity
+        except (Transient, Terminal) as error:
+            if not is_outage(error):
+                raise
+            continue
         other = seen.setdefault((repository.log.path, identity.id), repository.name)
         if other != repository.name:
             raise ConfigError(

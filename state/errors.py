@@ -2,7 +2,7 @@
 
 * ReconcilerError
   x Transient          nobody: try again, after `retry_after_s` seconds if the server said so
-    - RateLimited, Unavailable
+    - RateLimited, Unavailable, LogBusy (a kind of Unavailable)
   x StaleObservation   nobody: the world moved since the snapshot; drop, plan again
     - LedgerMoved
   x Terminal           an operator: the same input fails again
@@ -37,6 +37,10 @@ class RateLimited(Transient):
 
 class Unavailable(Transient):
     """No usable answer: a timeout, a refused connection, a 5xx, an answer cut short."""
+
+
+class LogBusy(Unavailable):
+    """Another process writes this log now; it may end by itself."""
 
 
 class StaleObservation(ReconcilerError):

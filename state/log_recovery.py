@@ -19,7 +19,7 @@ from typing import Final
 import pygit2
 
 from state import canonical
-from state.errors import ConfigError, IntegrityError, InvalidValue, Unavailable
+from state.errors import ConfigError, IntegrityError, InvalidValue, LogBusy, Unavailable
 from state.git import CommitId, RefName
 from state.log_branch import LogName, orphan_ref
 from state.log_read import ObjectStore, target
@@ -103,14 +103,14 @@ class WriterLock:
         self._descriptor: int | None = None
 
     def acquire(self) -> None:
-        """Take the lock. Raises Unavailable, naming the process that holds it: it may end by itself."""
+        """Take the lock. Raises LogBusy, naming the process that holds it: it may end by itself."""
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
             os.close(descriptor)
-            raise Unavailable(
+            raise LogBusy(
                 f"{self.path}: another writer of this log is active on this machine "
                 f"(process {holder if holder.isdigit() else 'unknown'}); stop it first"
             ) from error

@@ -18,6 +18,7 @@ from state.git import CommitId, RefName
 from state.oci import Digest
 from state.pin_plan import PinPlan
 
+
 class Step(StrEnum):
     """What is to be done with a GitOps pull request."""
 

@@ -9,18 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, Final
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from reconciler.adapters.forge_identity import ForgeRepository, NamedRecord
-from reconciler.adapters.forge_pages import listing
+from reconciler.adapters.forge_identity import OwnedRecord
 from reconciler.adapters.forge_pull import ForgePull
+from reconciler.adapters.forge_reader import RestForge
 from reconciler.adapters.forge_records import Id, Record, parsed
-from reconciler.adapters.git_refs import RemoteRefs
-from reconciler.ports import Permission, RepositoryIdentity
-from state.canonical import Json
-from state.errors import InvalidValue, Terminal
+from reconciler.ports import Permission
+from state.errors import Terminal
 from state.git import CommitId, RefName
-from state.observed import Listing, PullRequest
+from state.observed import PullRequest
 
 HEADERS: Final = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}
 PAGE_SIZE: Final = 100
@@ -38,10 +36,6 @@ class User(Record):
     login: str = Field(min_length=1, max_length=255)
 
 
-class RepositoryRecord(NamedRecord):
-    full_name: str = Field(pattern=r"^[A-Za-z0-9._-]{1,100}/[A-Za-z0-9._-]{1,100}$")
-
-
 class _Named(Record):
     name: str
 
@@ -49,13 +43,13 @@ class _Named(Record):
 class _Head(Record):
     ref: str
     sha: str
-    repo: RepositoryRecord | None
+    repo: OwnedRecord | None
     """None once the fork was deleted."""
 
 
 class _Base(Record):
     ref: str
-    repo: RepositoryRecord
+    repo: OwnedRecord
 
 
 class PullRecord(ForgePull):
@@ -100,15 +94,8 @@ GHOST_ID: Final = 10137
 """The account that stands for deleted ones. Source: api.github.com/users/ghost."""
 
 
-class GitHubRepository(ForgeRepository):
-    RECORD: ClassVar[type[NamedRecord]] = RepositoryRecord
-
-    def _address(self) -> str:
-        return f"/repos/{self._current()}"
-
-
-class GitHubForge:
-    """A `ForgeReader` and `ForgePeople` over the REST API; `refs` asks git for the second witness."""
+class GitHubForge(RestForge):
+    """A `ForgeReader` and `ForgePeople`."""
 
     QUERY: ClassVar[Mapping[str, str | int]] = {
         "state": "open",
@@ -122,64 +109,6 @@ class GitHubForge:
     COLLECTION: ClassVar[str] = "/pulls"
     STATES: ClassVar[frozenset[str]] = frozenset({"open", "closed"})
     REF: ClassVar[str] = "refs/pull/{}/head"
-
-    def __init__(self, repository: ForgeRepository, refs: RemoteRefs) -> None:
-        self._repository = repository
-        self._client = repository.client
-        self._refs = refs
-
-    def repository(self) -> RepositoryIdentity:
-        return self._repository.look()
-
-    def open_pull_requests(self) -> Listing:
-        """Every open pull request; not `complete` where a record is unusable or the list would not stand still."""
-        name = self._repository.look().name
-        what = f"{name}: open pull requests"
-        paged = listing(
-            self._client,
-            self._repository.path(self.COLLECTION),
-            self.QUERY,
-            what=what,
-            key="id",
-            page_size=self.PAGE_SIZE,
-            pages_max=self.PAGES_MAX,
-            reduce=self._listed,
-        )
-        if paged is None:
-            raise Terminal(f"{what}: 404 although the repository is there; check what the credential may read")
-        made, complete = [], paged.complete
-        for raw in paged.records:
-            try:
-                made.append(self.RECORD.model_validate(raw).value())
-            except (ValidationError, InvalidValue):
-                complete = False
-        return Listing(complete, tuple(sorted(made, key=lambda pull_request: pull_request.number)))
-
-    def _listed(self, raw: dict[str, Json]) -> dict[str, Json]:
-        """What a listing needs of a record; of an unusable one only its id, so that its reader refuses it too."""
-        try:
-            return self.RECORD.model_validate(raw).model_dump(mode="json", exclude={"body"})
-        except ValidationError:
-            return {"id": raw.get("id")}
-
-    def pull_request(self, number: int) -> PullRequest | None:
-        answer = self._client.get(self._repository.path(f"{self.COLLECTION}/{number}"))
-        if not answer.found:
-            self._repository.look()  # raises where it is the repository that is not there
-            return None
-        record = parsed(self.RECORD, answer, f"pull request {number}")
-        if record.number != number or record.state not in self.STATES:
-            raise Terminal(f"pull request {number}: answered with number {record.number}, not the one asked for")
-        try:
-            return record.value() if record.is_open else None
-        except InvalidValue as error:
-            raise Terminal(f"pull request {number}: {error}") from error
-
-    def head_of(self, number: int) -> CommitId | None:
-        return self._refs.read(self.ref_of(number))
-
-    def ref_of(self, number: int) -> RefName:
-        return RefName(self.REF.format(number))
 
     def permission(self, user_id: int) -> Permission:
         """By id to the login of now, and by login to the permission, which has to name the same id.

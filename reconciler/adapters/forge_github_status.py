@@ -1,8 +1,8 @@
 """One status per head at GitHub, replaced in place: a check run for an App, a commit status for a token.
 
-Only Apps may write check runs, and only they show a text; a commit status is one line. Source: docs.github.com REST API
-2022-11-28 (checks/runs, commits/statuses). What the forge shows is read once per head and process, so that a restart
-does not write every status anew: 500 writes an hour are all that GitHub takes.
+Only Apps may write check runs, and only they show a text; a commit status is one line, and Gitea and Forgejo have it
+too. Source: docs.github.com REST API 2022-11-28 (checks/runs, commits/statuses). What the forge shows is read once per
+head and process, so that a restart does not write every status anew: 500 writes an hour are all that GitHub takes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from state.errors import Terminal
 from state.git import CommitId
 
 
-class CommitStatus(Record):
+class _CommitStatus(Record):
     context: str
     state: str = Field(validation_alias=AliasChoices("state", "status"))
     """Gitea says `status`."""
@@ -26,7 +26,7 @@ class CommitStatus(Record):
 
 
 class _Combined(Record):
-    statuses: tuple[CommitStatus, ...] = Field(strict=False)
+    statuses: tuple[_CommitStatus, ...] = Field(strict=False)
 
 
 class _Output(Record):
@@ -38,7 +38,7 @@ class _App(Record):
     id: Id
 
 
-class CheckRun(Record):
+class _CheckRun(Record):
     id: Id
     name: str
     status: str
@@ -46,67 +46,73 @@ class CheckRun(Record):
     output: _Output
     app: _App | None = None
 
+    @property
+    def state(self) -> StatusState:
+        if self.status != "completed":
+            return StatusState.PENDING
+        return StatusState.SUCCESS if self.conclusion == "success" else StatusState.FAILURE
+
+    @property
+    def text(self) -> str:
+        title, summary = self.output.title or "", self.output.summary or ""
+        return title if summary == title else f"{title}\n{summary}"
+
 
 class _CheckRuns(Record):
-    check_runs: tuple[CheckRun, ...] = Field(strict=False)
+    check_runs: tuple[_CheckRun, ...] = Field(strict=False)
 
 
-class GitHubStatusReporter(ForgeStatus[int | None]):
-    """A `StatusReporter`. `app_id` is the App's where the credential is one's, None for a token."""
+class CommitStatuses(ForgeStatus[None]):
+    """A `StatusReporter` for a token: the first line, as the commit status `ameide`."""
 
-    def __init__(self, repository: ForgeRepository, app_id: int | None) -> None:
-        super().__init__(repository, whole_text=app_id is not None)
+    def __init__(self, repository: ForgeRepository) -> None:
+        super().__init__(repository, whole_text=False)
+
+    def _read(self, head: CommitId) -> Shown[None] | None:
+        answer = self._client.get(self._repository.path(f"/commits/{head}/status"), {"per_page": 100})
+        if not answer.found:
+            return None
+        for status in parsed(_Combined, answer, f"statuses of {head.short}").statuses:
+            if status.context == CONTEXT and status.state in set(StatusState):
+                return Shown(StatusState(status.state), status.description or "", None)
+        return None
+
+    def _write(self, head: CommitId, state: StatusState, text: str, shown: Shown[None] | None) -> None:
+        del shown  # the newest of a context is what counts
+        body: dict[str, Json] = {"state": state.value, "context": CONTEXT, "description": text}
+        if not self._client.send("POST", self._repository.path(f"/statuses/{head}"), body).found:
+            raise Terminal(f"status of {head.short}: the forge knows no such commit here")
+
+
+class CheckRuns(ForgeStatus[int]):
+    """A `StatusReporter` for an App: the whole text, as the check run `ameide`."""
+
+    def __init__(self, repository: ForgeRepository, app_id: int) -> None:
+        super().__init__(repository, whole_text=True)
         self._app_id = app_id
 
-    def _read(self, head: CommitId) -> Shown[int | None] | None:
-        if self._app_id is None:
-            answer = self._client.get(self._repository.path(f"/commits/{head}/status"), {"per_page": 100})
-            if not answer.found:
-                return None
-            for status in parsed(_Combined, answer, f"statuses of {head.short}").statuses:
-                if status.context == CONTEXT and status.state in set(StatusState):
-                    return Shown(StatusState(status.state), status.description or "", None)
-            return None
+    def _read(self, head: CommitId) -> Shown[int] | None:
         query: dict[str, str | int] = {"check_name": CONTEXT, "filter": "latest", "app_id": self._app_id}
         answer = self._client.get(self._repository.path(f"/commits/{head}/check-runs"), query)
         if not answer.found:
             return None
         for run in parsed(_CheckRuns, answer, f"check runs of {head.short}").check_runs:
             if run.name == CONTEXT and run.app is not None and run.app.id == self._app_id:
-                return Shown(_state_of(run), _text_of(run), run.id)
+                return Shown(run.state, run.text, run.id)
         return None
 
-    def _write(self, head: CommitId, state: StatusState, text: str, shown: Shown[int | None] | None) -> int | None:
-        run = None if shown is None else shown.handle
-        if self._app_id is None:
-            body: dict[str, Json] = {"state": state.value, "context": CONTEXT, "description": text}
-            answer = self._client.send("POST", self._repository.path(f"/statuses/{head}"), body)
-            if not answer.found:
-                raise Terminal(f"status of {head.short}: GitHub knows no such commit here")
-            return None
+    def _write(self, head: CommitId, state: StatusState, text: str, shown: Shown[int] | None) -> int:
         title, _, rest = text.partition("\n")
         made: dict[str, Json] = {"output": {"title": title, "summary": rest or title}}
         if state is StatusState.PENDING:
             made["status"] = "in_progress"
         else:
             made |= {"status": "completed", "conclusion": state.value}
-        if run is None:
-            answer = self._client.send(
-                "POST", self._repository.path("/check-runs"), {"name": CONTEXT, "head_sha": head, **made}
-            )
+        if shown is None:
+            new = {"name": CONTEXT, "head_sha": head, **made}
+            answer = self._client.send("POST", self._repository.path("/check-runs"), new)
         else:
-            answer = self._client.send("PATCH", self._repository.path(f"/check-runs/{run}"), made)
+            answer = self._client.send("PATCH", self._repository.path(f"/check-runs/{shown.handle}"), made)
         if not answer.found:
             raise Terminal(f"status of {head.short}: GitHub knows no such commit or check run here")
-        return parsed(CheckRun, answer, f"check run of {head.short}").id
-
-
-def _state_of(run: CheckRun) -> StatusState:
-    if run.status != "completed":
-        return StatusState.PENDING
-    return StatusState.SUCCESS if run.conclusion == "success" else StatusState.FAILURE
-
-
-def _text_of(run: CheckRun) -> str:
-    title, summary = run.output.title or "", run.output.summary or ""
-    return title if summary == title else f"{title}\n{summary}"
+        return parsed(_CheckRun, answer, f"check run of {head.short}").id

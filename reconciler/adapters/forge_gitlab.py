@@ -12,9 +12,9 @@ from urllib.parse import quote
 
 from pydantic import AliasChoices, Field
 
-from reconciler.adapters.forge_github import GitHubForge
 from reconciler.adapters.forge_identity import ForgeRepository, NamedRecord
 from reconciler.adapters.forge_pull import ForgePull
+from reconciler.adapters.forge_reader import RestForge
 from reconciler.adapters.forge_records import Id, Record, parsed
 from reconciler.ports import Permission
 from state.errors import Terminal
@@ -93,7 +93,7 @@ class _Member(Record):
     access_level: int
 
 
-class GitLabForge(GitHubForge):
+class GitLabForge(RestForge):
     """A `ForgeReader` and `ForgePeople`."""
 
     QUERY: ClassVar[Mapping[str, str | int]] = {

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import ClassVar
 from urllib.parse import quote
 
+from reconciler.adapters.forge_changes import RestChanges
 from reconciler.adapters.forge_client import Answer
-from reconciler.adapters.forge_github_writer import GitHubChanges
 from reconciler.adapters.forge_gitlab import PAGE_SIZE, PAGES_MAX, MergeRequest
 from reconciler.adapters.forge_pull import ForgePull
 from state.canonical import Json
@@ -18,7 +18,7 @@ from state.errors import Terminal
 from state.git import RefName
 
 
-class GitLabChanges(GitHubChanges):
+class GitLabChanges(RestChanges):
     """A `ForgeWriter` and `LabelWriter`."""
 
     CONFLICT: ClassVar[frozenset[int]] = frozenset({409})

@@ -6,6 +6,8 @@ import threading
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
+from pydantic import Field
+
 from reconciler.adapters.forge_client import ForgeClient
 from reconciler.adapters.forge_records import Id, Record, parsed
 from reconciler.ports import RepositoryIdentity
@@ -73,3 +75,16 @@ class ForgeRepository(ABC):
 
     def _current(self) -> str:
         return self._name if self._seen is None else self._seen.name
+
+
+class OwnedRecord(NamedRecord):
+    full_name: str = Field(pattern=r"^[A-Za-z0-9._-]{1,100}/[A-Za-z0-9._-]{1,100}$")
+
+
+class OwnedRepository(ForgeRepository):
+    """By owner and name, as GitHub, Gitea and Forgejo know it; by the name of now once a rename was seen."""
+
+    RECORD: ClassVar[type[NamedRecord]] = OwnedRecord
+
+    def _address(self) -> str:
+        return f"/repos/{self._current()}"

@@ -47,7 +47,7 @@ def show_matrix(out: Console, cells: Sequence[Cell], title: str) -> None:
         table.add_row(
             f"#{cell.pr}" if first else "",
             cell.head.short if first else "",
-            Text(cell.component or "(all)"),
+            Text(cell.component or ("(release set)" if cell.of_release_set else "(all)")),
             Text(cell.state.value, style=style),
             cell.digest.hex[:12] if cell.digest is not None else "",
             Text(_proof(cell)),

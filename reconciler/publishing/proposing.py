@@ -31,7 +31,7 @@ from reconciler.record import Recorder
 from state.approval import Approval
 from state.canonical import Json
 from state.entry import Kind
-from state.errors import WRITER_STOPS, ConfigError, IntegrityError, ReconcilerError, StaleObservation, Terminal
+from state.errors import WRITER_STOPS, IntegrityError, ReconcilerError, StaleObservation, Terminal
 from state.git import CommitId
 from state.observed import Snapshot
 from state.oci import Digest

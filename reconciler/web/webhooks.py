@@ -29,12 +29,13 @@ class Hook(NamedTuple):
     """One repository's deliveries.
 
     Args:
-        repository_id: the forge's; deliveries about others (an organisation's webhook) are let go.
+        repository_id: the forge's, None while it is not known; deliveries about others (an organisation's webhook) are
+            let go.
         read_secrets: the secrets that count now. Raises ConfigError if there is none.
     """
 
     sender: Sender
-    repository_id: int
+    repository_id: Callable[[], int | None]
     read_secrets: Callable[[], tuple[str, ...]]
 
 
@@ -54,7 +55,7 @@ class Webhooks:
         self._hint = hint
         self._clock, self._metrics, self._emitter = clock, metrics, emitter
         nobody = secrets.token_hex(32)
-        self._nobody = Hook(Sender.GITHUB, 0, lambda: (nobody,))
+        self._nobody = Hook(Sender.GITHUB, lambda: None, lambda: (nobody,))
         self._lock = threading.Lock()
         self._refusing: set[str] = set()
 
@@ -87,11 +88,12 @@ class Webhooks:
             raise BadRequest from None
         with self._lock:
             self._refusing.discard(label)
-        if found.repository_id not in {None, hook.repository_id}:
+        own = hook.repository_id()
+        if own is not None and found.repository_id not in {None, own}:
             self._count(label, "other_repository")
         else:
             self._count(label, "taken")
-            self._hint(name, found.pull_request if found.repository_id is not None else None)
+            self._hint(name, found.pull_request if own is not None and found.repository_id == own else None)
         return Response("", 202)
 
     def _refuse(self, label: str, problem: str) -> None:

@@ -162,12 +162,89 @@ def test_init_says_in_one_line_that_it_cannot_write(
     assert sorted(p.name for p in (etc / "code").iterdir()) == ["x-state"]
 
 
-@pytest.mark.parametrize("url", ["https://me:hunter2@git.example/x.git", "/no/such.git"])
-def test_init_refuses_what_is_no_local_repository_without_quoting_a_password(tmp_path: Path, url: str) -> None:
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("https://me:hunter2@git.example/x.git", "expected https://host/owner/name"),
+        ("/no/such.git", "the path of a bare repository"),
+        ("git@github.com:acme/shop.git", "expected https://host/owner/name"),
+        ("https://github.com/acme", "expected https://github.com/owner/name"),
+        ("https://git.example.org/acme/shop", "add --forge KIND"),
+    ],
+)
+def test_init_refuses_what_names_no_repository_without_quoting_a_password(
+    tmp_path: Path, url: str, problem: str
+) -> None:
     made = ameide("init", "--code", url, "--gitops", url, "--out", tmp_path / "ameide.yaml")
-    assert "expected the path of a bare repository" in str(made.exception)
+    assert problem in str(made.exception)
     assert "hunter2" not in str(made.exception)
     assert not (tmp_path / "ameide.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("code", "options", "forge"),
+    [
+        ("https://github.com/acme/shop", (), ("github", "https://github.com", "acme/shop")),
+        ("https://acme.ghe.com/acme/shop.git", (), ("github", "https://acme.ghe.com", "acme/shop")),
+        ("https://gitlab.com/acme/platform/shop.git", (), ("gitlab", "https://gitlab.com", "acme/platform/shop")),
+        ("https://codeberg.org/acme/shop", (), ("gitea", "https://codeberg.org", "acme/shop")),
+        ("https://own.example/git/acme/shop", ("--forge", "gitea"), ("gitea", "https://own.example/git", "acme/shop")),
+        (
+            "https://own.example:8443/acme/shop",
+            ("--forge", "gitlab"),
+            ("gitlab", "https://own.example:8443", "acme/shop"),
+        ),
+    ],
+)
+def test_init_writes_a_short_file_for_each_kind_of_forge_and_says_what_to_put_where(
+    tmp_path: Path, code: str, options: tuple[str, ...], forge: tuple[str, str, str]
+) -> None:
+    out = tmp_path / "ameide.yaml"
+    gitops = "https://github.com/acme/gitops"
+    made = ameide("init", "--code", code, "--gitops", gitops, "--out", out, "--registry", "ghcr.io", *options)
+    assert made.exception is None, made.exception
+    assert len(out.read_text().splitlines()) <= 15
+    settings = load(out).settings
+    (repository,) = settings.repositories
+    assert (repository.forge.kind, repository.forge.url, repository.forge.repository) == forge
+    assert repository.name == "shop"
+    assert [r.host for r in settings.registries] == ["ghcr.io"]
+    assert (repository.gitops.ref, repository.admission.base_branches) == ("refs/heads/main", ("main",))
+    for file in (repository.forge.token_file, repository.gitops.credential_file):
+        assert not file.exists()  # a credential is never made up
+        assert f"  {file}\n" in made.output
+
+
+def test_init_takes_files_branches_and_a_gitops_repository_by_ssh_as_they_are_named(tmp_path: Path) -> None:
+    out, token = tmp_path / "ameide.yaml", tmp_path / "secrets" / "token"
+    named = ("--base", "trunk", "--gitops-base", "live", "--registry", "ghcr.io", "--token-file", token)
+    code, gitops = "https://github.com/acme/shop", "git@github.com:acme/gitops.git"
+    made = ameide("init", "--code", code, "--gitops", gitops, "--out", out, *named)
+    assert made.exception is None, made.exception
+    assert len(out.read_text().splitlines()) <= 15
+    (repository,) = load(out).settings.repositories
+    assert (repository.forge.token_file, repository.admission.base_branches) == (token, ("trunk",))
+    assert (repository.gitops.url, repository.gitops.ref) == (gitops, "refs/heads/live")
+    assert repository.gitops.known_hosts_file == tmp_path / "ameide-known-hosts"
+    assert "ssh-keyscan" in made.output
+
+
+def test_init_reads_the_registries_from_the_catalogue_once_the_token_is_in_place(
+    tmp_path: Path, http_git: GitServer
+) -> None:
+    bare(tmp_path / "acme" / "shop.git", {"ameide.yaml": CATALOGUE.replace("HOST", "ghcr.io"), "orders/x": "1"})
+    http_git.passwords = {"the-token"}
+    out = tmp_path / "ameide.yaml"
+    urls = ("--code", http_git.repository("acme/shop"), "--gitops", http_git.repository("acme/gitops"))
+    refused = ameide("init", *urls, "--forge", "gitea", "--out", out)
+    assert isinstance(refused.exception, ConfigError)
+    assert f"put a token into {tmp_path / 'ameide-token'}, or name each" in str(refused.exception)
+    assert not out.exists()
+    (tmp_path / "ameide-token").write_text("the-token\n")
+    made = ameide("init", *urls, "--forge", "gitea", "--out", out)
+    assert made.exception is None, made.exception
+    assert [r.host for r in load(out).settings.registries] == ["ghcr.io"]
+    assert "the-token" not in made.output + out.read_text()
 
 
 def test_init_leaves_nothing_behind_when_the_catalogue_is_wrong(tmp_path: Path) -> None:

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from reconciler.matrix import heads_of, matrix
 from reconciler.planner import plan
+from reconciler.pull_request_status import status
 from state.decision import RetagFrom
 from state.hold import REMEDY, Reason
 from state.observed import Absent, Baseline, BaselinePolicy, How, Listing, Mode, Present, Recorded, Snapshot, Unknown
@@ -124,6 +126,16 @@ def test_every_reason_is_produced_by_one_of_the_snapshots_here() -> None:
 def test_a_snapshot_leads_to_its_reason(reason: Reason) -> None:
     holds = {hold.reason for hold in plan(PRODUCED[reason]).holds}
     assert reason in holds
+
+
+@pytest.mark.parametrize("reason", PRODUCED)
+def test_every_hold_is_in_the_matrix_and_on_the_status_of_its_head_with_its_remedy(reason: Reason) -> None:
+    seen = PRODUCED[reason]
+    cells = matrix(seen)
+    assert reason.value in {c.reason for c in cells}
+    (text,) = {status(rows)[1] for head, rows in heads_of(cells) if any(c.reason == reason.value for c in rows)}
+    assert f"- `{reason.value}`: {REMEDY[reason]}" in text
+    assert reason.value in text.split("\n\n")[1]
 
 
 def test_an_image_that_nothing_previews_is_decided_as_such_and_neither_held_nor_written() -> None:

@@ -14,7 +14,8 @@ from reconciler.planner import plan
 from state.decision import RetagFrom, Unresolved
 from state.hold import Reason
 from state.observed import Absent, BaselinePolicy, Catalogue, How, Inventory, Mode, Recorded, Snapshot, Unknown
-from state.plan import Adopt, Retag
+from state.plan import Adopt, Plan, Retag
+from state.verdict import Outcome, Verdict
 from tests.unit.strategies import (
     BASELINES,
     BILLING,
@@ -36,7 +37,6 @@ from tests.unit.strategies import (
 
 A, B = HEADS
 many = settings(max_examples=200, deadline=None)
-ONLY_HELD_BY_LIMITS = {Reason.OBSERVE_MODE, Reason.BACKING_OFF, Reason.WRITE_BUDGET_SPENT}
 ONE_BASE_UNREAD = snapshot(
     pull_request(1, A),
     pull_request(2, A, base=RELEASE),
@@ -88,7 +88,8 @@ def test_the_state_of_every_cell_agrees_with_the_plan(seen: Snapshot) -> None:
         held = holds.get(key)
         match cell.state:
             case State.PLANNED:
-                assert key in writes or held in ONLY_HELD_BY_LIMITS
+                assert (key in writes) == (held is None)
+                assert held in {None, Reason.OBSERVE_MODE}
             case State.RETAGGED | State.BUILT:
                 assert held is None
                 done = adopts.get(key) or seen.recorded.get(key)
@@ -102,17 +103,21 @@ def test_the_state_of_every_cell_agrees_with_the_plan(seen: Snapshot) -> None:
                 assert cell.reason == held.value
             case State.HELD:
                 assert held is not None
-                assert held not in ONLY_HELD_BY_LIMITS
                 assert cell.reason == held.value
 
 
 @many
 @given(snapshots())
 def test_every_write_adoption_and_hold_of_the_plan_is_in_the_matrix(seen: Snapshot) -> None:
-    shown = {(c.image, c.head) for c in matrix(seen)}
+    shown = {(c.image, c.head): c.reason for c in matrix(seen)}
+    reasons = {(c.image, c.head, c.reason) for c in matrix(seen)}
     made = plan(seen)
-    assert {(a.repository, a.head) for a in made.actions if isinstance(a, Retag | Adopt)} <= shown | unshown(seen)
-    assert {(h.repository, h.head) for h in made.holds} <= shown | unshown(seen)
+    assert {(a.repository, a.head) for a in made.actions if isinstance(a, Retag | Adopt)} <= shown.keys() | unshown(
+        seen
+    )
+    assert {
+        (h.repository, h.head, h.reason.value) for h in made.holds if (h.repository, h.head) not in unshown(seen)
+    } <= reasons
 
 
 def unshown(seen: Snapshot) -> set[tuple[object, object]]:
@@ -236,3 +241,48 @@ def test_a_held_pull_request_is_one_row() -> None:
         (1, None, "fork-not-admitted"),
         (2, None, "hold-label"),
     ]
+
+
+def test_what_a_limit_keeps_from_being_written_is_held_and_says_why() -> None:
+    seen = snapshot(pull_request(1, A), writes_left=1)
+    assert states(seen) == {
+        "billing": "planned inputs-unchanged",
+        "orders": "held write-budget-spent",
+        "orders-worker": "held write-budget-spent",
+    }
+    assert set(states(replace(seen, backing_off=frozenset({A}))).values()) == {"held backing-off"}
+    assert set(states(replace(seen, mode=Mode.OBSERVE)).values()) == {"planned observe-mode"}
+
+
+def complete(**changed: object) -> Snapshot:
+    """A head whose images are all recorded, where release sets are published and one image proves nothing."""
+    recorded = {(r, A): Recorded(BASELINES[0], How.RETAGGED, proven=True) for r in REPOSITORIES}
+    proofs = {
+        (ORDERS, A): Verdict(Outcome.ACCEPTED, BASELINES[0]),
+        (BILLING, A): Verdict(Outcome.REFUSED, BASELINES[0], "nothing is attached"),
+    }
+    decided = decision(A, {r: RetagFrom(BASELINES[0]) for r in REPOSITORIES})
+    seen = snapshot(pull_request(1, A), decisions={A: decided}, recorded=recorded, proofs=proofs)
+    seen = replace(seen, policy=replace(seen.policy, release_sets=REPOSITORIES[0]))
+    return replace(seen, **changed)  # type: ignore[arg-type]
+
+
+def of_release(seen: Snapshot, planned: Plan | None = None) -> list[tuple[object, str, str, str]]:
+    return [(c.image, c.state.value, c.reason, c.detail) for c in matrix(seen, planned) if c.of_release_set]
+
+
+def test_a_release_set_that_is_not_published_has_a_row_that_says_why() -> None:
+    proven = complete(proofs={(r, A): Verdict(Outcome.ACCEPTED, BASELINES[0]) for r in REPOSITORIES})
+    assert of_release(complete()) == [(BILLING, "held", "release-unproven", "nothing is attached")]
+    assert of_release(proven) == []
+    assert of_release(replace(proven, backing_off=frozenset({A}))) == [(None, "held", "backing-off", "")]
+    assert of_release(replace(proven, mode=Mode.OBSERVE)) == [(None, "planned", "observe-mode", "")]
+    assert {c.state for c in matrix(complete()) if not c.of_release_set} == {State.RETAGGED}
+
+
+def test_the_holds_of_a_pass_are_told_only_where_the_gap_is_still_open() -> None:
+    seen = complete()
+    made = plan(seen)
+    assert len(of_release(seen, made)) == 1
+    assert of_release(replace(seen, released={A: BASELINES[0]}), made) == []
+    assert of_release(replace(seen, proofs={}), Plan((), ())) == []

@@ -20,6 +20,7 @@ READY = Cell(1, A, "orders", ORDERS, State.RETAGGED, digest("orders"), "inputs-u
 WAITING = READY._replace(component="billing", state=State.WAITING, digest=None, reason="awaits-build", proven=False)
 HELD = READY._replace(component="web", state=State.HELD, digest=None, reason="tag-unknown", proven=False)
 WHOLE = HELD._replace(component=None, image=None, reason="fork-not-admitted")
+UNRELEASED = WHOLE._replace(image=ORDERS, reason="release-unproven")
 NOTHING = WHOLE._replace(state=State.NOT_PREVIEWED, reason="not-previewed")
 many = settings(max_examples=150, deadline=None)
 
@@ -45,6 +46,8 @@ FIRST_LINES = {
     "0 of 1 ready · held: tag-unknown": (HELD,),
     "1 of 3 ready · waiting for CI: billing (8 min) · held: tag-unknown": (READY, WAITING, HELD),
     "held: fork-not-admitted": (WHOLE,),
+    "1 of 1 ready · held: release-unproven": (READY, UNRELEASED),
+    "0 of 1 ready · held: write-budget-spent": (HELD._replace(reason="write-budget-spent"),),
     "nothing is previewed": (NOTHING,),
     "1 of 1 ready · released": (READY._replace(release=digest("set")),),
     "1 of 1 ready · unproven": (READY._replace(proven=False),),

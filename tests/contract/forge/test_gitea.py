@@ -7,7 +7,7 @@ from typing import cast
 import pytest
 
 from reconciler.adapters.forge_gitea import GiteaForge
-from reconciler.adapters.forge_github_status import GitHubStatusReporter
+from reconciler.adapters.forge_github_status import CommitStatuses
 from reconciler.ports import Permission, StatusState
 from state.errors import Denied, Terminal, Transient
 from state.git import RefName
@@ -180,5 +180,5 @@ def test_a_status_that_is_shown_already_is_not_written_again_after_a_restart(git
     head = gitea.tested.driver.commit()
     gitea.tested.status.report(head, StatusState.SUCCESS, "2 of 2 ready")
     before = len(gitea.stub.requests)
-    GitHubStatusReporter(repository_of(gitea.client), None).report(head, StatusState.SUCCESS, "2 of 2 ready")
+    CommitStatuses(repository_of(gitea.client)).report(head, StatusState.SUCCESS, "2 of 2 ready")
     assert [seen.method for seen in gitea.stub.requests[before:]] == ["GET", "GET"]

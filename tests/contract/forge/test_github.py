@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from reconciler.adapters.forge_access import TokenFile
-from reconciler.adapters.forge_github_status import GitHubStatusReporter
+from reconciler.adapters.forge_github_status import CheckRuns, CommitStatuses
 from reconciler.ports import Permission, StatusState
 from state.errors import ConfigError, Denied, RateLimited, ReconcilerError, Terminal, Unavailable
 from state.git import RefName
-from tests.fixtures.github_server import APP_ID, NAME, GitHubDriver, GitHubUnderTest, client_of, repository_of
+from tests.fixtures.forge_clients import client_of
+from tests.fixtures.github_server import APP_ID, NAME, GitHubDriver, GitHubUnderTest, repository_of
 from tests.fixtures.registry_stub import Reply, Seen
 
 MAIN = RefName("refs/heads/main")
@@ -265,7 +266,7 @@ def test_a_permission_is_asked_by_id_and_never_by_a_login_that_changed_hands(git
 def test_a_status_that_is_shown_already_is_not_written_again_by_a_new_process(github: GitHubUnderTest) -> None:
     head = driver_of(github).commit()
     for _ in range(2):
-        reporter = GitHubStatusReporter(repository_of(github.client), APP_ID)
+        reporter = CheckRuns(repository_of(github.client), APP_ID)
         reporter.report(head, StatusState.PENDING, "1 of 2 ready\nwaiting")
     assert [seen.method for seen in github.stub.requests if "check-runs" in seen.path] == ["GET", "POST", "GET"]
     reporter.report(head, StatusState.SUCCESS, "2 of 2 ready")
@@ -278,7 +279,7 @@ def test_without_an_app_the_first_line_becomes_a_commit_status(github: GitHubUnd
     head = driver.commit()
     client = client_of(github.stub.url, TokenFile(driver.token_file))
     for _ in range(2):
-        reporter = GitHubStatusReporter(repository_of(client), None)
+        reporter = CommitStatuses(repository_of(client))
         reporter.report(head, StatusState.PENDING, "1 of 2 ready\nwaiting")
     assert driver.status(head) == (StatusState.PENDING, "1 of 2 ready")
     assert [seen.method for seen in github.stub.requests if "/statuses/" in seen.path] == ["POST"]

@@ -57,7 +57,7 @@ def endpoint(tmp_path: Path) -> Iterator[Endpoint]:
     metrics = PrometheusMetrics()
     emitter = Emitter(lambda record: lines.append(dict(record)), SystemClock())
     webhooks = Webhooks(
-        {"shop": Hook(Sender.GITHUB, 7, SecretFile(file, "webhook secret file").lines)},
+        {"shop": Hook(Sender.GITHUB, lambda: 7, SecretFile(file, "webhook secret file").lines)},
         lambda name, number: hinted.append((name, number)),
         clock=SystemClock(),
         metrics=metrics,
