@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from reconciler.adapters import forge_gitea, forge_gitlab
 from reconciler.adapters.forge_access import GitHubAppToken, TokenFile
@@ -100,10 +100,64 @@ def opened(
                 labels=lambda: LocalLabels(forge.path),
             )
             return
-        limits = ForgeLimits(read_timeout_s=float(settings.request_timeout_s), call_timeout_s=timeout_s)
+        at = stack.enter_context(
+            reached(
+                settings,
+                forge,
+                repository.name,
+                granted_for(repository, settings.mode),
+                clock=clock,
+                random=random,
+                metrics=metrics,
+            )
+        )
+        seen = at.identity
+        source = remote(forge.git_url, token=at.token.token, ca_file=forge.ca_file)
+        refs = RemoteRefs(source, settings.state_dir / "git" / str(seen.id), timeout_s=timeout_s)
+        asked, status, labels = _adapters(forge, at.named, refs)
+        yield CodeForge(
+            asked,
+            seen,
+            mirror=lambda: mirror_of(seen, at.token.token, forge.ca_file),
+            status=status,
+            labels=labels,
+            client=at.client,
+        )
+
+
+class Reached(NamedTuple):
+    """A repository at a forge that is reached by HTTP, and what reaches it."""
+
+    client: ForgeClient
+    named: ForgeRepository
+    identity: RepositoryIdentity
+    """As it was when the forge was opened."""
+    token: Token | GitHubAppToken
+
+
+@contextmanager
+def reached(
+    settings: Settings,
+    forge: HttpForgeSettings,
+    name: str,
+    permissions: Mapping[str, str],
+    *,
+    clock: Clock,
+    random: Random,
+    metrics: Metrics,
+) -> Iterator[Reached]:
+    """Ask a forge who the repository is, with a client that is open for the block; errors as `opened`.
+
+    Args:
+        name: for messages and metrics.
+        permissions: what is asked for where the credential is a GitHub App.
+    """
+    read_s = float(settings.request_timeout_s)
+    limits = ForgeLimits(read_timeout_s=read_s, call_timeout_s=read_s * CALL_TIMEOUT_FACTOR)
+    with ExitStack() as stack:
         token: Token | GitHubAppToken
         if isinstance(forge, GitHubForgeSettings):
-            token = token_of(forge, granted_for(repository, settings.mode), clock=clock, limits=limits)
+            token = token_of(forge, permissions, clock=clock, limits=limits)
         else:
             token = TokenFile(forge.token_file)
         if isinstance(token, GitHubAppToken):
@@ -111,7 +165,7 @@ def opened(
         client = ForgeClient(
             forge.api_root,
             token,
-            name=repository.name,
+            name=name,
             headers=_HEADERS[forge.kind],
             clock=clock,
             random=random,
@@ -122,18 +176,7 @@ def opened(
         stack.callback(client.close)
         kind = GitLabProject if isinstance(forge, GitLabForgeSettings) else OwnedRepository
         named: ForgeRepository = kind(client, forge.repository, forge.repository_id)
-        seen = named.look()
-        source = remote(forge.git_url, token=token.token, ca_file=forge.ca_file)
-        refs = RemoteRefs(source, settings.state_dir / "git" / str(seen.id), timeout_s=timeout_s)
-        asked, status, labels = _adapters(forge, named, refs)
-        yield CodeForge(
-            asked,
-            seen,
-            mirror=lambda: mirror_of(seen, token.token, forge.ca_file),
-            status=status,
-            labels=labels,
-            client=client,
-        )
+        yield Reached(client, named, named.look(), token)
 
 
 def _adapters(

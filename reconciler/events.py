@@ -137,8 +137,8 @@ _IDENTIFIERS: Final = frozenset({
 })  # fmt: skip
 _TEXTS: Final = frozenset({"detail", "error", "remedy"})
 _NUMBERS: Final = frozenset({
-    "actions", "attempt", "change", "count", "duration_s", "epoch", "heads", "holds", "lines_lost", "planned", "pull_request",
-    "pull_requests", "repository_id", "retry_after_s", "sequence", "status", "writes", "failed",
+    "actions", "attempt", "change", "count", "duration_s", "epoch", "heads", "holds", "lines_lost", "planned",
+    "pull_request", "pull_requests", "repository_id", "retry_after_s", "sequence", "status", "writes", "failed",
 })  # fmt: skip
 _FLAGS: Final = frozenset({"complete", "proven", "ready"})
 FIELDS: Final = _IDENTIFIERS | _TEXTS | _NUMBERS | _FLAGS

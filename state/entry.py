@@ -22,6 +22,9 @@ FORMAT_VERSION: Final = 1
 ENTRY_MAX_BYTES: Final = 4 * 1024 * 1024
 BLOB_MAX_BYTES: Final = 16 * 1024 * 1024
 
+_COUNTED: Final = {"attachments": "attachments", "publications": "release sets", "proposals": "proposals"}
+"""What an intent or outcome may list besides tag writes, and how its subject line names it."""
+
 _OID: Final = re.compile(r"[0-9a-f]{40}")
 _BLOB_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,199}")
 _WRITER: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -141,7 +144,7 @@ def subject(entry: Entry) -> str:
             count = len(writes) if isinstance(writes, list) else 0
             adopted = entry.kind is Kind.OUTCOME and body.get("intent") is None
             words.append(f"{count} tags adopted" if adopted else f"{count} writes")
-            for name, word in (("attachments", "attachments"), ("publications", "release sets"), ("proposals", "proposals")):
+            for name, word in _COUNTED.items():
                 rows = body.get(name)
                 if isinstance(rows, list) and rows:
                     words.append(f"{len(rows)} {word}")

@@ -144,6 +144,8 @@ class LoggedMarker(NamedTuple):
     kind: str
     envelope: str
     principals: tuple[str, ...]
+    statement: Digest
+    """Of the signed statement's bytes."""
 
 
 class Publishing:
@@ -154,7 +156,9 @@ class Publishing:
         self.newest_plan: dict[tuple[int, str], Digest] = {}
         """(pull request, target) → its last recorded plan."""
         self.markers: dict[str, LoggedMarker] = {}
-        """Marker id → marker; approvals and admissions."""
+        """Marker id → the first marker that had it; approvals and admissions."""
+        self.authors: dict[int, int] = {}
+        """Pull request → its author, as its last plan was recorded with; it may be closed by the time of a promotion."""
         self.marker_digests: set[Digest] = set()
         """Digests of all envelopes that were ever logged."""
         self.revoked: dict[str, CommitId] = {}
@@ -174,9 +178,11 @@ class Publishing:
                 plan = PinPlan.from_json(body.object("plan"))
                 self.plans[plan.digest()] = plan
                 self.newest_plan[plan.pull_request, plan.target.name] = plan.digest()
+                if entry.body.get("author_id") is not None:
+                    self.authors[plan.pull_request] = body.integer("author_id")
             case Kind.MARKER:
                 marker = LoggedMarker(
-                    entry_id, body.text("id"), body.text("kind"), body.text("envelope"), tuple(body.texts("principals"))
+                    entry_id, body.text("id"), body.text("kind"), body.text("envelope"), tuple(body.texts("principals")), Digest(body.text("statement"))
                 )
                 self.markers.setdefault(marker.id, marker)  # an id belongs to the first envelope that had it
                 self.marker_digests.add(Digest(body.text("digest")))

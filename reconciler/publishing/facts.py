@@ -11,6 +11,7 @@ from reconciler.ports import Executor, ForgeReader, RegistryReader
 from reconciler.publishing.releases import PublishedSets
 from state.errors import Unavailable
 from state.history import History
+from state.hold import REMEDY
 from state.observed import Present, Snapshot, Unknown
 from state.oci import Digest, Repository, Tag
 from state.pin_plan import PinPlan
@@ -33,10 +34,27 @@ class FactReader:
         """
         now = self.forge.pull_request(plan.pull_request)
         second = self.forge.head_of(plan.pull_request)
-        pusher = None if now is None else self.forge.last_pusher(plan.pull_request, now.head)
         label = seen.policy.hold_label
         refusal = None if now is None else admission.refusal(now, seen)
         release = self.sets.current(plan.head)
+        return Facts(
+            repository_id=seen.repository_id,
+            number=plan.pull_request,
+            pull_request=now,
+            second_witness=second,
+            author_id=self.history.publishing.authors.get(plan.pull_request) if now is None else now.author_id,
+            last_pusher_id=self.forge.last_pusher(plan.pull_request, plan.head),
+            not_admitted=None if refusal is None else f"{refusal.value}: {REMEDY[refusal]}",
+            held=now is not None and label is not None and label in now.labels,
+            quarantined=plan.head in self.history.quarantined,
+            release_set=None if release is None else release.manifest.digest,
+            tags=self._tags(plan),
+            plan=plan,
+            promotion=promotion,
+            agents=frozenset(seen.policy.agents),
+        )
+
+    def _tags(self, plan: PinPlan) -> dict[Repository, Digest | None]:
         reads = PassReads(self.registry)
         images = sorted(plan.images())
         states = self.executor.map(lambda r: reads.tag(r, Tag(plan.head)), images)
@@ -47,17 +65,4 @@ class FactReader:
             if isinstance(state, Unknown):
                 raise Unavailable(f"{repository}:{plan.head.short}: {state.why}")
             tags[repository] = state.digest if isinstance(state, Present) else None
-        return Facts(
-            repository_id=seen.repository_id,
-            pull_request=now,
-            second_head=second,
-            last_pusher_id=pusher,
-            refusal=refusal,
-            held=now is not None and label is not None and label in now.labels,
-            quarantined=plan.head in self.history.quarantined,
-            release_set=None if release is None else release.manifest.digest,
-            tags=tags,
-            plan=plan,
-            promotion=promotion,
-            agents=frozenset(seen.policy.agents),
-        )
+        return tags

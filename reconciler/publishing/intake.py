@@ -12,10 +12,11 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from reconciler.approval.codes import Code
+from reconciler.approval.approvers import ApproversPolicy, Signed
+from reconciler.approval.codes import Code, RefusedMarker, explained
+from reconciler.approval.envelopes import verify
 from reconciler.approval.evaluate import may_revoke
-from reconciler.approval.policy import ApproversPolicy
-from reconciler.approval.signatures import Refused, Signatures, Signed
+from reconciler.approval.signatures import Signers
 from reconciler.events import Emitter, Event
 from reconciler.ports import Markers
 from reconciler.record import Recorder
@@ -41,40 +42,44 @@ class Intake:
     """Takes up markers for one code repository."""
 
     def __init__(
-        self, repository_id: int, markers: Markers, signatures: Callable[[], Signatures], recorder: Recorder
+        self, repository_id: int, markers: Markers, signers: Callable[[], Signers], recorder: Recorder
     ) -> None:
         self._repository_id = repository_id
         self._markers = markers
-        self._signatures = signatures
+        self._signers = signers
         self._recorder = recorder
         self._known: OrderedDict[Digest, Signed] = OrderedDict()
         self.dropped: OrderedDict[Digest, Dropped] = OrderedDict()
         """What was dropped lately, by the envelope's digest."""
 
     def take(self, emit: Emitter) -> None:
-        """Record what has arrived and can be verified. Raises LedgerMoved, Fenced, LogRollback, Transient, ConfigError."""
-        signatures = self._signatures()
+        """Record what has arrived and can be verified.
+
+        Raises Transient or ConfigError where a channel or the policy cannot be read; LedgerMoved, Fenced, LogRollback.
+        """
+        signers = self._signers()
         logged = self._recorder.history.publishing.marker_digests
-        fresh = [raw for raw in self._markers.pending() if (d := Digest.of(raw)) not in logged and d not in self.dropped]
+        arrived = ((raw, Digest.of(raw)) for raw in self._markers.pending())
+        fresh = [raw for raw, digest in arrived if digest not in logged and digest not in self.dropped]
         # Revocations last: what they revoke may have arrived with them.
         signed = []
         for raw in fresh[:PER_PASS_MAX]:
             try:
-                signed.append((raw, signatures.verify(raw)))
-            except Refused as refused:
+                signed.append((raw, verify(raw, signers)))
+            except RefusedMarker as refused:
                 self._drop(Digest.of(raw), Dropped(refused.code, refused.text), emit)
         signed.sort(key=lambda pair: isinstance(pair[1].marker, Revocation))
         for raw, one in signed:
-            self._record(raw, one, signatures.policy, emit)
+            self._record(raw, one, signers.policy, emit)
 
     def read(self, marker: LoggedMarker) -> Signed:
-        """A recorded marker, verified against the policy in force. Raises Refused."""
+        """A recorded marker, verified against the policy in force. Raises RefusedMarker."""
         raw = base64.b64decode(marker.envelope, validate=True)
-        signatures = self._signatures()
-        key = Digest.of(raw + signatures.policy.digest().encode())
+        signers = self._signers()
+        key = Digest.of(raw + signers.policy.digest().encode())
         if (known := self._known.get(key)) is not None:
             return known
-        made = signatures.verify(raw)
+        made = verify(raw, signers)
         self._known[key] = made
         while len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)
@@ -84,20 +89,21 @@ class Intake:
         marker, digest = signed.marker, Digest.of(raw)
         publishing = self._recorder.history.publishing
         if marker.repository_id != self._repository_id:
-            text = f"it is for repository {marker.repository_id}, this one is {self._repository_id}"
-            self._drop(digest, Dropped(Code.WRONG_REPO, text), emit)
+            said = f"now {self._repository_id}, in the marker {marker.repository_id}"
+            self._drop(digest, Dropped(Code.WRONG_REPO, explained(Code.WRONG_REPO, said)), emit)
             return
         body = {
             "digest": digest,
             "envelope": base64.b64encode(raw).decode(),
             "id": marker.id,
             "principals": texts(signed.principals),
+            "statement": signed.statement,
         }
         match marker:
             case Approval() | Admission():
-                if marker.id in publishing.markers:
-                    text = "another marker with this id is recorded already; sign one with a new id"
-                    self._drop(digest, Dropped(Code.DUPLICATE_ID, text), emit)
+                known = publishing.markers.get(marker.id)
+                if known is not None and known.statement != signed.statement:
+                    self._drop(digest, Dropped(Code.ID_TAKEN, explained(Code.ID_TAKEN)), emit)
                     return
                 kind = "approval" if isinstance(marker, Approval) else "admission"
                 self._recorder.append(Kind.MARKER, {**body, "kind": kind})
@@ -105,15 +111,18 @@ class Intake:
                 known = publishing.markers.get(marker.id)
                 if known is None:
                     return  # not dropped for good: what it revokes may still come
-                try:
-                    revoked = self.read(known)
-                except Refused:
-                    revoked = None  # signed under an earlier policy; a revoker of today's may still take it back
-                if (why := may_revoke(signed, revoked, policy)) is not None:
-                    self._drop(digest, Dropped(why.code, why.text), emit)
+                if not self._may_revoke(signed, known, policy):
+                    self._drop(digest, Dropped(Code.NOT_APPROVER, explained(Code.NOT_APPROVER)), emit)
                     return
                 self._recorder.append(Kind.REVOCATION, body)
         emit.emit(Event.MARKER_LOGGED, marker=marker.id, digest=digest)
+
+    def _may_revoke(self, revocation: Signed, known: LoggedMarker, policy: ApproversPolicy) -> bool:
+        """One that was signed under an earlier policy can do nothing, and may be taken back once it could again."""
+        try:
+            return may_revoke(revocation, self.read(known), policy)
+        except RefusedMarker:
+            return False
 
     def _drop(self, digest: Digest, why: Dropped, emit: Emitter) -> None:
         self.dropped[digest] = why

@@ -63,7 +63,8 @@ class Planning:
             if release is None:
                 self.problems[at] = "the release set at the head's tag is not the one that the log records"
                 return
-            self._keep(lane, at, of_release(release, released, pr.number, inventory, lane.target), emit)
+            made = of_release(release, released, pr.number, inventory, lane.target)
+            self._keep(lane, at, made, pr.author_id, emit)
         except WRITER_STOPS:
             raise
         except ReconcilerError as error:
@@ -77,13 +78,16 @@ class Planning:
             runs = next((p for p in reversed(merged) if base is not None and lower.in_place(base, p)), None)
             if runs is not None:
                 at = (runs.pull_request, lane.target.name)
-                self._keep(lane, at, of_promotion(runs, inventory, lane.target), emit)
+                author = self._recorder.history.publishing.authors.get(runs.pull_request)
+                self._keep(lane, at, of_promotion(runs, inventory, lane.target), author, emit)
         except WRITER_STOPS:
             raise
         except ReconcilerError as error:
             self.problems[merged[-1].pull_request, lane.target.name] = str(error)
 
-    def _keep(self, lane: Lane, at: tuple[int, str], made: PinPlan | Unplanned, emit: Emitter) -> None:
+    def _keep(
+        self, lane: Lane, at: tuple[int, str], made: PinPlan | Unplanned, author_id: int | None, emit: Emitter
+    ) -> None:
         if isinstance(made, Unplanned):
             self.problems[at] = made.why
             return
@@ -96,9 +100,14 @@ class Planning:
         if self._recorder.history.publishing.newest_plan.get(at) == digest:
             return
         self._recorder.append(
-            Kind.PLAN, {"head": made.head, "plan": made.to_json(), "pull_requests": [made.pull_request]}
+            Kind.PLAN,
+            {
+                "author_id": author_id,
+                "head": made.head,
+                "plan": made.to_json(),
+                "pull_requests": [made.pull_request],
+            },
         )
         emit.emit(
             Event.PLAN_RECORDED, plan=digest, target=lane.target.name, pull_request=made.pull_request, head=made.head
         )
-

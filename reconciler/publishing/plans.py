@@ -42,9 +42,7 @@ def of_promotion(lower: PinPlan, inventory: Inventory, target: Target) -> PinPla
     return _plan(PinPlan(lower.repository_id, lower.pull_request, lower.head, lower.release_set, target, edits))
 
 
-def _edits(
-    images: Mapping[str, tuple[Repository, Digest]], inventory: Inventory, environment: str
-) -> tuple[Edit, ...]:
+def _edits(images: Mapping[str, tuple[Repository, Digest]], inventory: Inventory, environment: str) -> tuple[Edit, ...]:
     found: Iterable[Edit] = (
         Edit(pin.file, pin.key, component, *image)
         for component, image in images.items()

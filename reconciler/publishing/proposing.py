@@ -11,15 +11,15 @@ A process that ends between 3 and 5 leaves an open intent: the next one goes on 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, NamedTuple
 
-from reconciler.approval.codes import Code
-from reconciler.approval.evaluate import Granted, Refusals, evaluate
+from reconciler.approval.approvers import ApproversPolicy, Signed
+from reconciler.approval.codes import Code, Refusal, RefusedMarker, explained
+from reconciler.approval.evaluate import SKEW_S, Granted, Refused, evaluate
 from reconciler.approval.evaluate import Standing as Consumption
-from reconciler.approval.policy import ApproversPolicy
-from reconciler.approval.signatures import Refused, Signed
 from reconciler.events import Emitter, Event
 from reconciler.gitops import edits
 from reconciler.ports import Change, Clock, LogStore
@@ -86,11 +86,10 @@ class Proposer:
         publishing = self._desk.recorder.history.publishing
         for intent, proposals in list(publishing.open_steps.items()):
             if proposals[0].step is Step.OPEN and not stopping():
-                self._guarded(proposals[0].plan, emit, lambda i=intent, p=proposals[0]: self._resume(i, p, seen, emit))
-        groups = list(self._approvals().items())[:PER_PASS_MAX]
-        for (target, plan), markers in groups:
+                self._guarded(proposals[0].plan, emit, partial(self._resume, intent, proposals[0], seen, emit))
+        for (target, plan), markers in list(self._approvals().items())[:PER_PASS_MAX]:
             if not stopping():
-                self._guarded(plan, emit, lambda t=target, p=plan, m=markers: self._propose(t, p, m, seen, emit))
+                self._guarded(plan, emit, partial(self._propose, (target, plan), markers, seen, emit))
 
     def _guarded(self, plan: Digest, emit: Emitter, work: Callable[[], None]) -> None:
         try:
@@ -113,31 +112,24 @@ class Proposer:
                 continue
             try:
                 signed = self._desk.intake.read(marker)
-            except Refused as refused:
+            except RefusedMarker as refused:
                 self.refused[marker.id] = Told(refused.code.value, refused.text)
                 continue
             approval = signed.marker
-            if isinstance(approval, Approval) and approval.not_after + _SKEW_S >= now:
+            if isinstance(approval, Approval) and approval.not_after + SKEW_S >= now:
                 groups.setdefault((approval.target, approval.plan), []).append(signed)
         return groups
 
     def _judge(
-        self, target: str, markers: Sequence[Signed], plan: PinPlan | None, seen: Snapshot, intent: CommitId | None
-    ) -> Granted | Refusals:
+        self, lane: Lane, plan: PinPlan, markers: Sequence[Signed], seen: Snapshot, intent: CommitId | None = None
+    ) -> Granted | Refused:
         """`intent` is the one that consumed these markers, where one did: going on is not consuming again."""
         desk, publishing = self._desk, self._desk.recorder.history.publishing
-        lane = desk.lanes.get(target)
-        promotion = lane is not None and lane.after is not None
-        first = markers[0].marker
-        about = plan
-        if about is None and isinstance(first, Approval):
-            about = publishing.plans.get(first.plan)
-        if about is None or lane is None:
-            return Refusals({m.marker.id: (Code.PLAN_CHANGED, _NO_PLAN.format(target)) for m in markers})
-        newest = publishing.newest_plan.get((about.pull_request, target))
-        facts = desk.facts.read(about, seen, promotion=promotion)
-        if newest is not None and newest != about.digest():
-            facts = facts._replace(plan=publishing.plans[newest])
+        target = lane.target.name
+        facts = desk.facts.read(plan, seen, promotion=lane.after is not None)
+        newest = publishing.newest_plan.get((plan.pull_request, target))
+        if newest != plan.digest():
+            facts = facts._replace(plan=publishing.plans.get(newest) if newest is not None else None)
         consumed = {m for m, by in publishing.consumed.items() if by != intent}
         open_plans = {
             s.proposal.plan
@@ -145,16 +137,25 @@ class Proposer:
             if s.intent != intent and s.state not in (ProposalState.CLOSED, ProposalState.DROPPED)
         }
         standing = Consumption(
-            consumed=frozenset(consumed), revoked=frozenset(publishing.revoked), published=frozenset(open_plans)
+            consumed=frozenset(consumed),
+            revoked=frozenset(publishing.revoked),
+            published=frozenset(open_plans),
+            taken={marker.id: marker.statement for marker in publishing.markers.values()},
         )
         return evaluate(markers, target, facts, desk.policy(), standing, seconds(desk.clock.now()))
 
-    def _propose(self, target: str, plan: Digest, markers: list[Signed], seen: Snapshot, emit: Emitter) -> None:
-        judged = self._judge(target, markers, None, seen, None)
-        if isinstance(judged, Refusals):
-            self._refuse(judged, emit)
+    def _propose(self, about: tuple[str, Digest], markers: list[Signed], seen: Snapshot, emit: Emitter) -> None:
+        target, digest = about
+        lane, plan = self._desk.lanes.get(target), self._desk.recorder.history.publishing.plans.get(digest)
+        if lane is None or plan is None:
+            self._refuse([_because(m, Code.NO_PLAN, f"target {target}, plan {digest}") for m in markers], emit)
             return
-        made = self._make(self._desk.lanes[target], judged, emit)
+        judged = self._judge(lane, plan, markers, seen)
+        if isinstance(judged, Refused):
+            self._refuse(judged.markers, emit)
+            return
+        self._refuse(judged.refused, emit)
+        made = self._make(lane, plan, judged.markers, emit)
         if made is None:
             return
         # 3. Consumed by the intent, which has to be on the remote first.
@@ -162,36 +163,34 @@ class Proposer:
         intent = self._desk.recorder.append(Kind.INTENT, {"proposals": rows, "writes": []})
         self._finish(intent, made, judged.markers, seen, emit)
 
-    def _refuse(self, judged: Refusals, emit: Emitter) -> None:
-        for marker, (code, text) in judged.why.items():
+    def _refuse(self, refusals: Iterable[Refusal], emit: Emitter) -> None:
+        for _, marker, code, text in refusals:
             self.refused[marker] = Told(code.value, text)
             emit.emit(Event.APPROVAL_REFUSED, marker=marker, reason=code.value, detail=text)
 
     # --- 2. the edits
 
-    def _make(self, lane: Lane, granted: Granted, emit: Emitter) -> _Made | None:
+    def _make(self, lane: Lane, plan: PinPlan, markers: Sequence[Signed], emit: Emitter) -> _Made | None:
         """The commit on the base as it is now; None where there is nothing to propose, which is told.
 
         Raises ConfigError for pins that cannot be edited, IntegrityError where the difference is not the approved one.
         """
-        plan, publishing = granted.plan, self._desk.recorder.history.publishing
-        ids = tuple(sorted(m.marker.id for m in granted.markers))
+        publishing = self._desk.recorder.history.publishing
         base = lane.base()
         before = lane.files(base, plan.edits)
         after = edits.edited(before, plan.edits)
         edits.verify(before, after, plan.edits)
         changed = {path: raw for path, raw in after.items() if raw != before[path]}
         standing = publishing.proposals.get(plan.branch)
-        if why := _nothing_to_do(lane, changed, standing.state if standing is not None else None):
-            self._refuse(Refusals(dict.fromkeys(ids, why)), emit)
+        if (why := _nothing_to_do(lane, changed, standing.state if standing is not None else None)) is not None:
+            self._refuse([_because(m, *why) for m in markers], emit)
             return None
         tip = lane.writer.tip(plan.branch)
         if tip is not None and (standing is None or tip not in standing.commits):
-            text = f"branch {plan.branch.short} is at {tip}, which is no commit of ours; delete the branch"
-            self._refuse(Refusals(dict.fromkeys(ids, (Code.FOREIGN_BRANCH, text))), emit)
+            self._refuse([_because(m, Code.FOREIGN_BRANCH, f"{plan.branch.short} is at {tip}") for m in markers], emit)
             return None
         parents = (base,) if tip is None else (base, tip)
-        approvals = [m.marker for m in granted.markers if isinstance(m.marker, Approval)]
+        approvals = [m.marker for m in markers if isinstance(m.marker, Approval)]
         proposal = Proposal(
             Step.OPEN,
             lane.target.name,
@@ -201,12 +200,12 @@ class Proposer:
             plan.branch,
             commit=None,
             parents=parents,
-            approvals=ids,
+            approvals=tuple(sorted(a.id for a in approvals)),
             approved_base=approvals[0].base,
             not_after=min(a.not_after for a in approvals),
         )
-        commit = self._commit(lane, plan, proposal, granted.markers, changed)
-        return _Made(proposal._replace(commit=commit), _principals(granted.markers))
+        commit = self._commit(lane, plan, proposal, markers, changed)
+        return _Made(proposal._replace(commit=commit), _principals(markers))
 
     def _commit(
         self, lane: Lane, plan: PinPlan, proposal: Proposal, markers: Sequence[Signed], changed: Mapping[str, bytes]
@@ -232,7 +231,7 @@ class Proposer:
             return
         try:
             signed = [self._desk.intake.read(publishing.markers[m]) for m in proposal.approvals]
-        except Refused as refused:
+        except RefusedMarker as refused:
             self._conclude(intent, proposal, ProposalState.DROPPED, f"{refused.code.value}: {refused.text}", emit)
             return
         lane.base()  # has the objects that the commit was made on
@@ -247,9 +246,7 @@ class Proposer:
             return
         self._finish(intent, _Made(proposal, _principals(signed)), signed, seen, emit)
 
-    def _finish(
-        self, intent: CommitId, made: _Made, markers: Sequence[Signed], seen: Snapshot, emit: Emitter
-    ) -> None:
+    def _finish(self, intent: CommitId, made: _Made, markers: Sequence[Signed], seen: Snapshot, emit: Emitter) -> None:
         desk, proposal = self._desk, made.proposal
         if not desk.log.push():
             raise Terminal("log.remote is not configured, so nothing can be published; set it")
@@ -263,9 +260,9 @@ class Proposer:
             self._conclude(intent, proposal, ProposalState.HANDS_OFF, str(error), emit)
             return
         # The world may have moved while the branch was pushed.
-        judged = self._judge(proposal.target, markers, plan, seen, intent)
-        if isinstance(judged, Refusals):
-            why = "; ".join(f"{code.value}: {text}" for code, text in judged.why.values())
+        judged = self._judge(lane, plan, markers, seen, intent)
+        if isinstance(judged, Refused):
+            why = "; ".join(f"{refusal.code.value}: {refusal.text}" for refusal in judged.markers)
             self._conclude(intent, proposal, ProposalState.DROPPED, why, emit)
             return
         change, state = self._open(lane, plan, made)
@@ -287,9 +284,7 @@ class Proposer:
         body = wording.body(plan, made.proposal.approvals, made.approved_by, self._desk.log.tip())
         return lane.changes.open_change(plan.branch, lane.target.base, title, body), ProposalState.OPEN
 
-    def _conclude(
-        self, intent: CommitId, proposal: Proposal, state: ProposalState, why: str, emit: Emitter
-    ) -> None:
+    def _conclude(self, intent: CommitId, proposal: Proposal, state: ProposalState, why: str, emit: Emitter) -> None:
         row: dict[str, Json] = {**proposal._replace(reason=why).to_json(), "result": state.value}
         self._desk.recorder.append(Kind.OUTCOME, {"intent": intent, "proposals": [row], "writes": []})
         event = Event.PROPOSAL_OPENED if state is ProposalState.OPEN else Event.PROPOSAL_ENDED
@@ -305,24 +300,22 @@ class Proposer:
         )
 
 
-_SKEW_S: Final = 60
-_NO_PLAN: Final = "there is no such plan, or no target {}; fetch the plan again: `ameide approval plan`"
+def _because(signed: Signed, code: Code, detail: str = "") -> Refusal:
+    return Refusal(signed.digest, signed.marker.id, code, explained(code, detail))
 
 
 def _principals(markers: Sequence[Signed]) -> tuple[str, ...]:
     return tuple(sorted({name for one in markers for name in one.principals}))
 
 
-def _nothing_to_do(
-    lane: Lane, changed: Mapping[str, bytes], state: ProposalState | None
-) -> tuple[Code, str] | None:
+def _nothing_to_do(lane: Lane, changed: Mapping[str, bytes], state: ProposalState | None) -> tuple[Code, str] | None:
     """Why an approved plan needs, or may have, no pull request."""
     match state:
         case ProposalState.DECLINED | ProposalState.HANDS_OFF:
-            return Code.DECLINED, "a person closed the pull request of this plan, or took it over; that stays so"
+            return Code.DECLINED, ""
         case ProposalState.MERGED:
-            return Code.ALREADY_PUBLISHED, "the pull request of this plan was merged"
+            return Code.ALREADY_PUBLISHED, "it was merged"
         case _ if not changed:
-            return Code.NOTHING_TO_DO, f"{lane.target.base.short} holds these digests already"
+            return Code.NOTHING_TO_DO, f"{lane.target.base.short} holds these digests"
         case _:
             return None

@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from reconciler import admission
-from reconciler.approval.evaluate import judge_admission
-from reconciler.approval.policy import ApproversPolicy
-from reconciler.approval.signatures import Refused, Signatures
+from reconciler.approval.approvers import ApproversPolicy
+from reconciler.approval.codes import RefusedMarker
+from reconciler.approval.evaluate import Standing, judge_admission
+from reconciler.approval.signatures import Signers
 from reconciler.events import Emitter, Event
 from reconciler.ports import Clock, Executor, ForgeReader, LogStore, Markers, RegistryReader
 from reconciler.publishing.facts import FactReader
@@ -31,7 +32,7 @@ class PublishTargets:
 
     repository_id: int
     markers: Markers
-    signatures: Callable[[], Signatures]
+    signers: Callable[[], Signers]
     """The approvers' policy in force, and what proves signatures. Raises ConfigError if the policy cannot be read."""
     lanes: Mapping[str, Lane]
     """By name, in the order of the configuration."""
@@ -49,7 +50,7 @@ class Publisher:
         self._targets = targets
         self._recorder = recorder
         t = targets
-        self.intake = Intake(t.repository_id, t.markers, t.signatures, recorder)
+        self.intake = Intake(t.repository_id, t.markers, t.signers, recorder)
         self.planning: Planning | None = None
         self.proposer: Proposer | None = None
         self._upkeep: Upkeep | None = None
@@ -69,25 +70,29 @@ class Publisher:
         except ReconcilerError as error:
             emit.emit(Event.PASS_PROBLEM, error=f"markers: {error}")
 
-    def admitted(self, listing: Listing) -> frozenset[tuple[int, int, CommitId]]:
+    def admitted(self, listing: Listing, agents: frozenset[int]) -> frozenset[tuple[int, int, CommitId]]:
         """The (head repository, pull request, head) of this listing that a recorded admission lets in now."""
         publishing = self._recorder.history.publishing
         by_number = {pr.number: pr for pr in listing.pull_requests}
+        standing = Standing(
+            revoked=frozenset(publishing.revoked),
+            taken={marker.id: marker.statement for marker in publishing.markers.values()},
+        )
         found = set()
-        for marker in publishing.markers.values():
-            if marker.kind != "admission" or marker.id in publishing.revoked:
+        for logged in publishing.markers.values():
+            if logged.kind != "admission":
                 continue
             try:
-                signed = self.intake.read(marker)
-                policy = self._policy()
-            except (Refused, ReconcilerError):
+                signed, policy = self.intake.read(logged), self._policy()
+            except (RefusedMarker, ReconcilerError):
                 continue  # nobody is let in by what cannot be verified now
-            admission_ = signed.marker
-            if not isinstance(admission_, Admission) or (pr := by_number.get(admission_.pull_request)) is None:
+            marker = signed.marker
+            pr = by_number.get(marker.pull_request) if isinstance(marker, Admission) else None
+            if pr is None or pr.head_repository_id is None:
                 continue
-            now = seconds(self._targets.clock.now())
-            if judge_admission(signed, pr, policy, frozenset(publishing.revoked), now) is None:
-                found.add((admission_.head_repository_id, pr.number, pr.head))
+            now, own = seconds(self._targets.clock.now()), self._targets.repository_id
+            if judge_admission(signed, pr, policy, standing, now, repository_id=own, agents=agents) is None:
+                found.add((pr.head_repository_id, pr.number, pr.head))
         return frozenset(found)
 
     def publish(self, seen: Snapshot, emit: Emitter, stopping: Callable[[], bool]) -> None:
@@ -105,4 +110,4 @@ class Publisher:
         self._upkeep.run(seen, emit, stopping)
 
     def _policy(self) -> ApproversPolicy:
-        return self._targets.signatures().policy
+        return self._targets.signers().policy

@@ -18,7 +18,6 @@ from state.entry import Kind
 from state.errors import WRITER_STOPS, IntegrityError, ReconcilerError, Terminal
 from state.git import CommitId, RefName
 from state.observed import Snapshot
-from state.pin_plan import PinPlan
 from state.publishing import Proposal, ProposalState, Standing, Step
 
 
@@ -93,7 +92,7 @@ class Upkeep:
                 intent = self._intend(proposal)
                 self._close(intent, proposal, emit)
             case Update() if tip is not None:
-                self._update(lane, plan, standing, base, tip, emit)
+                self._update(lane, standing, (base, tip), emit)
             case _:
                 pass
 
@@ -119,20 +118,19 @@ class Upkeep:
         merged = self.forge.merged(number)
         return Unread() if merged is None else Closed(merged)
 
-    def _update(
-        self, lane: Lane, plan: PinPlan, standing: Standing, base: CommitId, tip: CommitId, emit: Emitter
-    ) -> None:
+    def _update(self, lane: Lane, standing: Standing, parents: tuple[CommitId, CommitId], emit: Emitter) -> None:
         """The same edits on the base's tip, as a merge that the branch can be fast-forwarded to."""
+        plan, base = self.recorder.history.publishing.plans[standing.proposal.plan], parents[0]
         before = lane.files(base, plan.edits)
         after = edits.edited(before, plan.edits)
         edits.verify(before, after, plan.edits)
         changed = {path: raw for path, raw in after.items() if raw != before[path]}
         message = wording.update_message(plan, base)
-        commit = lane.writer.commit((base, tip), changed, message, seconds(self.clock.now()))
+        commit = lane.writer.commit(parents, changed, message, seconds(self.clock.now()))
         if list(lane.writer.changed(base, commit)) != sorted(changed):
             raise IntegrityError(f"{plan.branch.short}: more than the pins would change")
         proposal = standing.proposal._replace(
-            step=Step.UPDATE, change=standing.change, commit=commit, parents=(base, tip), approvals=()
+            step=Step.UPDATE, change=standing.change, commit=commit, parents=parents, approvals=()
         )
         intent = self._intend(proposal)
         lane.writer.push(plan.branch, commit, self.recorder.confirm)
