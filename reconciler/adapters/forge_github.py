@@ -64,12 +64,18 @@ class PullRecord(ForgePull):
     user: User | None
     """None for a deleted account, which GitHub shows as `ghost`."""
     labels: tuple[_Named, ...] = Field(strict=False)
+    merged_at: str | None
+    """When it was merged; lists tell no more of that."""
     head: _Head
     base: _Base
 
     @property
     def is_open(self) -> bool:
         return self.state == "open"
+
+    @property
+    def is_merged(self) -> bool:
+        return self.merged_at is not None
 
     @property
     def head_branch(self) -> str:

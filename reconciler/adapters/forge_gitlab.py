@@ -16,8 +16,8 @@ from reconciler.adapters.forge_github import GitHubForge
 from reconciler.adapters.forge_identity import ForgeRepository, NamedRecord
 from reconciler.adapters.forge_pull import ForgePull
 from reconciler.adapters.forge_records import Id, Record, parsed
-from reconciler.ports import Permission
-from state.errors import Terminal
+from reconciler.ports import Change, Permission
+from state.errors import Terminal, Unavailable
 from state.git import CommitId, RefName
 from state.observed import PullRequest
 
@@ -55,6 +55,10 @@ class MergeRequest(ForgePull):
         return self.state == "opened"
 
     @property
+    def is_merged(self) -> bool:
+        return self.state == "merged"
+
+    @property
     def head_branch(self) -> str:
         return self.source_branch
 
@@ -76,6 +80,12 @@ class MergeRequest(ForgePull):
             labels=tuple(sorted(self.labels)),
             draft=self.draft,
         )
+
+    def change(self) -> Change:
+        """Raises Unavailable for one that is being merged at this moment: it is neither open, closed nor merged."""
+        if self.state == "locked":
+            raise Unavailable(f"merge request {self.number}: is locked while it is merged; it is asked again")
+        return super().change()
 
 
 class GitLabProject(ForgeRepository):

@@ -269,4 +269,5 @@ def _change(record: Record) -> Change:
         open=record.state is State.OPEN,
         title=record.title,
         body=record.body,
+        merged=record.state is State.MERGED,
     )
