@@ -11,12 +11,13 @@ from typing import ClassVar, Final
 
 from pydantic import Field, ValidationError
 
+from reconciler.adapters.forge_client import Answer
 from reconciler.adapters.forge_identity import ForgeRepository, NamedRecord
 from reconciler.adapters.forge_pages import listing
 from reconciler.adapters.forge_pull import ForgePull
-from reconciler.adapters.forge_records import Id, Record, parsed
+from reconciler.adapters.forge_records import Id, Record, parsed, parsed_record
 from reconciler.adapters.git_refs import RemoteRefs
-from reconciler.ports import Permission, RepositoryIdentity
+from reconciler.ports import LAST_PUSHES_MAX, Permission, RepositoryIdentity
 from state.canonical import Json
 from state.errors import InvalidValue, Terminal
 from state.git import CommitId, RefName
@@ -187,6 +188,35 @@ class GitHubForge:
     def ref_of(self, number: int) -> RefName:
         return RefName(self.REF.format(number))
 
+    def last_pusher(self, number: int, head: CommitId) -> int | None:
+        """From the repository's activity, which a person cannot write to.
+
+        Source: `GET /repos/{owner}/{repo}/activity?ref=`, newest first. A GitHub Enterprise Server without it answers
+        404.
+        """
+        branch = self._branch_of(number, head)
+        if branch is None:
+            return None
+        query = {"ref": branch, "per_page": LAST_PUSHES_MAX}
+        answer = self._client.get(self._repository.path("/activity"), query)
+        what = f"pushes of {branch.short}"
+        for row in rows(answer, what):
+            made = parsed_record(_Activity, row, what)
+            if made.after == head and made.ref == branch:
+                return None if made.actor is None else made.actor.id
+        return None
+
+    def _branch_of(self, number: int, head: CommitId) -> RefName | None:
+        """The branch of the repository itself that the pull request is open from, at `head`; None if it is not."""
+        answer = self._client.get(self._repository.path(f"{self.COLLECTION}/{number}"))
+        if not answer.found:
+            self._repository.look()  # raises where it is the repository that is not there
+            return None
+        record = parsed(self.RECORD, answer, f"pull request {number}")
+        if not record.is_open or record.head_repository_id != self._repository.identity().id:
+            return None
+        return RefName.branch(record.head_branch) if record.value().head == head else None
+
     def permission(self, user_id: int) -> Permission:
         """By id to the login of now, and by login to the permission, which has to name the same id.
 
@@ -208,3 +238,18 @@ class GitHubForge:
 class _Granted(Record):
     permission: str
     user: User | None
+
+
+class _Activity(Record):
+    ref: str
+    after: str
+    actor: User | None
+
+
+def rows(answer: Answer, what: str) -> list[Json]:
+    """The members of a list; none where the forge has no such list."""
+    if not answer.found:
+        return []
+    if not isinstance(answer.body, list):
+        raise Terminal(f"{what}: expected a list, got {type(answer.body).__name__}; check the API's address")
+    return answer.body[:LAST_PUSHES_MAX]

@@ -55,6 +55,17 @@ class LocalForge:
         """`refs/pull/<n>/head`."""
         return head_ref(number)
 
+    def last_pusher(self, number: int, head: CommitId) -> int | None:
+        """Who opened it at `head`, or moved it there by `ameide local pr push --by`."""
+        self._repository.id()
+        stored = self._store.one(number)
+        if stored is None or stored.record.state is not State.OPEN or stored.head != head:
+            return None
+        if stored.record.head_repository_id != self._repository.id() or stored.record.pushed is None:
+            return None
+        pushed, by = stored.record.pushed
+        return by if pushed == head else None
+
 
 def _pull_request(stored: Stored) -> PullRequest | None:
     record, head = stored

@@ -257,6 +257,15 @@ def test_of_the_statuses_of_several_pipelines_the_newest_is_what_is_shown(gitlab
     assert writes(gitlab) == []
 
 
+def test_behind_a_push_of_many_branches_no_pusher_is_certain(gitlab: GitLabUnderTest) -> None:
+    driver, reader = gitlab.tested.driver, gitlab.tested.reader
+    head = driver.commit()
+    number = driver.open(head, author_id=7)
+    assert reader.last_pusher(number, head) == 7
+    gitlab.forge.pushed(None, None, 8)
+    assert reader.last_pusher(number, head) is None
+
+
 def test_a_change_that_is_being_merged_at_this_moment_is_asked_for_again(gitlab: GitLabUnderTest) -> None:
     driver, writer = gitlab.tested.driver, gitlab.tested.writer
     driver.branch(BRANCH, driver.commit())
