@@ -91,8 +91,27 @@ class ForgeReader(Protocol):
     def head_of(self, number: int) -> CommitId | None:
         """The head by the second witness, the git ref of the pull request; may differ from `pull_request`."""
 
+    def merged(self, number: int) -> bool | None:
+        """Whether a pull request was merged; False for one that is open or was closed, None if there is none.
+
+        Never from a cache. Raises Transient or Denied.
+        """
+
     def ref_of(self, number: int) -> RefName:
         """The git ref of a pull request's head, for fetching (`refs/pull/<n>/head`); asks nobody."""
+
+    def last_pusher(self, number: int, head: CommitId) -> int | None:
+        """The numeric id of who last pushed `head` to the pull request's branch; None where the forge does not tell.
+
+        Never from a cache, and never guessed: not the author of the commit, nor of the pull request. None for a fork,
+        for a pull request that is not open at `head`, and for a push beyond the newest LAST_PUSHES_MAX.
+
+        Raises Transient, Denied or Terminal where the forge cannot be asked.
+        """
+
+
+LAST_PUSHES_MAX: Final = 100
+"""How many of a branch's newest pushes are looked at for who pushed a head."""
 
 
 class Permission(StrEnum):

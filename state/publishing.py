@@ -158,7 +158,7 @@ class Publishing:
         self.markers: dict[str, LoggedMarker] = {}
         """Marker id → the first marker that had it; approvals and admissions."""
         self.authors: dict[int, int] = {}
-        """Pull request → its author, as its last plan was recorded with; it may be closed by the time of a promotion."""
+        """Pull request → its author, as recorded with its last plan; a promotion may come when it is closed."""
         self.marker_digests: set[Digest] = set()
         """Digests of all envelopes that were ever logged."""
         self.revoked: dict[str, CommitId] = {}
@@ -182,7 +182,12 @@ class Publishing:
                     self.authors[plan.pull_request] = body.integer("author_id")
             case Kind.MARKER:
                 marker = LoggedMarker(
-                    entry_id, body.text("id"), body.text("kind"), body.text("envelope"), tuple(body.texts("principals")), Digest(body.text("statement"))
+                    entry=entry_id,
+                    id=body.text("id"),
+                    kind=body.text("kind"),
+                    envelope=body.text("envelope"),
+                    principals=tuple(body.texts("principals")),
+                    statement=Digest(body.text("statement")),
                 )
                 self.markers.setdefault(marker.id, marker)  # an id belongs to the first envelope that had it
                 self.marker_digests.add(Digest(body.text("digest")))

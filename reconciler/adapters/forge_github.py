@@ -11,11 +11,13 @@ from typing import ClassVar, Final
 
 from pydantic import Field
 
+from reconciler.adapters.forge_client import Answer
 from reconciler.adapters.forge_identity import OwnedRecord
 from reconciler.adapters.forge_pull import ForgePull
 from reconciler.adapters.forge_reader import RestForge
-from reconciler.adapters.forge_records import Id, Record, parsed
-from reconciler.ports import Permission
+from reconciler.adapters.forge_records import Id, Record, parsed, parsed_record
+from reconciler.ports import LAST_PUSHES_MAX, Permission
+from state.canonical import Json
 from state.errors import Terminal
 from state.git import CommitId, RefName
 from state.observed import PullRequest
@@ -58,12 +60,18 @@ class PullRecord(ForgePull):
     user: User | None
     """None for a deleted account, which GitHub shows as `ghost`."""
     labels: tuple[_Named, ...] = Field(strict=False)
+    merged_at: str | None
+    """When it was merged; lists tell no more of that."""
     head: _Head
     base: _Base
 
     @property
     def is_open(self) -> bool:
         return self.state == "open"
+
+    @property
+    def is_merged(self) -> bool:
+        return self.merged_at is not None
 
     @property
     def head_branch(self) -> str:
@@ -110,6 +118,24 @@ class GitHubForge(RestForge):
     STATES: ClassVar[frozenset[str]] = frozenset({"open", "closed"})
     REF: ClassVar[str] = "refs/pull/{}/head"
 
+    def last_pusher(self, number: int, head: CommitId) -> int | None:
+        """From the repository's activity, which a person cannot write to.
+
+        Source: `GET /repos/{owner}/{repo}/activity?ref=`, newest first. A GitHub Enterprise Server without it answers
+        404.
+        """
+        branch = self._branch_of(number, head)
+        if branch is None:
+            return None
+        query: dict[str, str | int] = {"ref": branch, "per_page": LAST_PUSHES_MAX}
+        answer = self._client.get(self._repository.path("/activity"), query)
+        what = f"pushes of {branch.short}"
+        for row in rows(answer, what):
+            made = parsed_record(_Activity, row, what)
+            if made.after == head and made.ref == branch:
+                return None if made.actor is None else made.actor.id
+        return None
+
     def permission(self, user_id: int) -> Permission:
         """By id to the login of now, and by login to the permission, which has to name the same id.
 
@@ -131,3 +157,18 @@ class GitHubForge(RestForge):
 class _Granted(Record):
     permission: str
     user: User | None
+
+
+class _Activity(Record):
+    ref: str
+    after: str
+    actor: User | None
+
+
+def rows(answer: Answer, what: str) -> list[Json]:
+    """The members of a list; none where the forge has no such list."""
+    if not answer.found:
+        return []
+    if not isinstance(answer.body, list):
+        raise Terminal(f"{what}: expected a list, got {type(answer.body).__name__}; check the API's address")
+    return answer.body[:LAST_PUSHES_MAX]

@@ -12,12 +12,13 @@ from urllib.parse import quote
 
 from pydantic import AliasChoices, Field
 
+from reconciler.adapters.forge_github import rows
 from reconciler.adapters.forge_identity import ForgeRepository, NamedRecord
 from reconciler.adapters.forge_pull import ForgePull
 from reconciler.adapters.forge_reader import RestForge
-from reconciler.adapters.forge_records import Id, Record, parsed
-from reconciler.ports import Permission
-from state.errors import Terminal
+from reconciler.adapters.forge_records import Id, Record, parsed, parsed_record
+from reconciler.ports import LAST_PUSHES_MAX, Change, Permission
+from state.errors import Terminal, Unavailable
 from state.git import CommitId, RefName
 from state.observed import PullRequest
 
@@ -55,6 +56,10 @@ class MergeRequest(ForgePull):
         return self.state == "opened"
 
     @property
+    def is_merged(self) -> bool:
+        return self.state == "merged"
+
+    @property
     def head_branch(self) -> str:
         return self.source_branch
 
@@ -77,6 +82,12 @@ class MergeRequest(ForgePull):
             draft=self.draft,
         )
 
+    def change(self) -> Change:
+        """Raises Unavailable for one that is being merged at this moment: it is neither open, closed nor merged."""
+        if self.state == "locked":
+            raise Unavailable(f"merge request {self.number}: is locked while it is merged; it is asked again")
+        return super().change()
+
 
 class GitLabProject(ForgeRepository):
     """By its path at first sight, by its id from then on, so that a rename changes nothing."""
@@ -91,6 +102,19 @@ class _Member(Record):
     id: Id
     state: str
     access_level: int
+
+
+class _Pushed(Record):
+    ref_type: str
+    ref: str | None
+    """None for a push of more branches than the server tells of one by one."""
+    commit_to: str | None
+    """None where the branch was deleted."""
+
+
+class _PushEvent(Record):
+    author_id: Id
+    push_data: _Pushed | None = None
 
 
 class GitLabForge(RestForge):
@@ -109,6 +133,26 @@ class GitLabForge(RestForge):
     COLLECTION: ClassVar[str] = "/merge_requests"
     STATES: ClassVar[frozenset[str]] = frozenset({"opened", "closed", "locked", "merged"})
     REF: ClassVar[str] = "refs/merge-requests/{}/head"
+
+    def last_pusher(self, number: int, head: CommitId) -> int | None:
+        """From the project's events, newest first. Source: `GET /projects/:id/events?action=pushed`.
+
+        One push of many branches is a single event without branches: behind one nothing is certain.
+        """
+        branch = self._branch_of(number, head)
+        if branch is None:
+            return None
+        query: dict[str, str | int] = {"action": "pushed", "sort": "desc", "per_page": LAST_PUSHES_MAX}
+        answer = self._client.get(self._repository.path("/events"), query)
+        what = f"pushes of {branch.short}"
+        for row in rows(answer, what):
+            pushed = parsed_record(_PushEvent, row, what)
+            if pushed.push_data is None or pushed.push_data.ref is None:
+                return None
+            data = pushed.push_data
+            if (data.ref_type, data.ref, data.commit_to) == ("branch", branch.short, head):
+                return pushed.author_id
+        return None
 
     def permission(self, user_id: int) -> Permission:
         """The role in the project, inherited or invited; a maintainer may write, an owner is admin."""

@@ -47,6 +47,12 @@ class LocalForge:
         stored = self._store.one(number)
         return None if stored is None else _pull_request(stored)
 
+    def merged(self, number: int) -> bool | None:
+        """What its record says."""
+        self._repository.id()
+        stored = self._store.one(number)
+        return None if stored is None else stored.record.state is State.MERGED
+
     def head_of(self, number: int) -> CommitId | None:
         """What `refs/pull/<n>/head` says, whatever the record says; it outlives the pull request, as on GitHub."""
         return self._store.head(number)
@@ -54,6 +60,17 @@ class LocalForge:
     def ref_of(self, number: int) -> RefName:
         """`refs/pull/<n>/head`."""
         return head_ref(number)
+
+    def last_pusher(self, number: int, head: CommitId) -> int | None:
+        """Who opened it at `head`, or moved it there by `ameide local pr push --by`."""
+        self._repository.id()
+        stored = self._store.one(number)
+        if stored is None or stored.record.state is not State.OPEN or stored.head != head:
+            return None
+        if stored.record.head_repository_id != self._repository.id() or stored.record.pushed is None:
+            return None
+        pushed, by = stored.record.pushed
+        return by if pushed == head else None
 
 
 def _pull_request(stored: Stored) -> PullRequest | None:

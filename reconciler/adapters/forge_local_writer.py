@@ -76,6 +76,8 @@ class LocalPullRequests:
     ) -> Stored:
         """Open a pull request under the next free number. `head_repository_id` is this repository's unless given.
 
+        Its author is also who pushed the head.
+
         Raises Terminal if the head is not a commit of the repository or a field is malformed.
         """
         with self.repository.opening():
@@ -91,6 +93,7 @@ class LocalPullRequests:
                     title=title,
                     body=body,
                     head_branch=head_branch,
+                    pushed=(head, author_id),
                 ),
                 head,
             )
@@ -113,8 +116,8 @@ class LocalPullRequests:
                 return Stored(made, head)
             raise StaleObservation(f"{self.repository.path}: pull request {number} was written to while it was opened")
 
-    def push(self, number: int, head: CommitId) -> CommitId | None:
-        """Move the head of an open pull request, forwards or not; the head it had.
+    def push(self, number: int, head: CommitId, by: int | None = None) -> CommitId | None:
+        """Move the head of an open pull request, forwards or not; the head it had. `by` is who does it, if known.
 
         Raises Terminal if it does not exist, is not open, or the commit is not in the repository.
         """
@@ -124,6 +127,9 @@ class LocalPullRequests:
         record = self.store.edit(number, lambda same: same)
         if record.state is not State.OPEN:
             raise InvalidValue(f"pull request {number} is {record.state}; reopen it before you push to it")
+        # Before the head is moved: what is said of a head is never older than the head.
+        pushed = None if by is None else (head, by)
+        self.store.edit(number, lambda record: replace(record, pushed=pushed))
         while True:
             before = target(opened, head_ref(number))
             if before == head or self.repository.swap(head_ref(number), before, head):
@@ -269,4 +275,5 @@ def _change(record: Record) -> Change:
         open=record.state is State.OPEN,
         title=record.title,
         body=record.body,
+        merged=record.state is State.MERGED,
     )

@@ -26,6 +26,10 @@ class ForgePull(Record):
 
     @property
     @abstractmethod
+    def is_merged(self) -> bool: ...
+
+    @property
+    @abstractmethod
     def head_branch(self) -> str: ...
 
     @property
@@ -50,4 +54,5 @@ class ForgePull(Record):
             open=self.is_open,
             title=self.title,
             body=self.body or "",
+            merged=self.is_merged,
         )

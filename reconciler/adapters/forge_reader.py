@@ -73,6 +73,18 @@ class RestForge:
             return {"id": raw.get("id")}
 
     def pull_request(self, number: int) -> PullRequest | None:
+        record = self._record(number)
+        try:
+            return record.value() if record is not None and record.is_open else None
+        except InvalidValue as error:
+            raise Terminal(f"pull request {number}: {error}") from error
+
+    def merged(self, number: int) -> bool | None:
+        record = self._record(number)
+        return None if record is None else record.is_merged
+
+    def _record(self, number: int) -> ForgePull | None:
+        """One pull request, open or not; None if there is none."""
         answer = self._client.get(self._repository.path(f"{self.COLLECTION}/{number}"))
         if not answer.found:
             self._repository.look()  # raises where it is the repository that is not there
@@ -80,10 +92,14 @@ class RestForge:
         record = parsed(self.RECORD, answer, f"pull request {number}")
         if record.number != number or record.state not in self.STATES:
             raise Terminal(f"pull request {number}: answered with number {record.number}, not the one asked for")
-        try:
-            return record.value() if record.is_open else None
-        except InvalidValue as error:
-            raise Terminal(f"pull request {number}: {error}") from error
+        return record
+
+    def _branch_of(self, number: int, head: CommitId) -> RefName | None:
+        """The branch of the repository itself that the pull request is open from, at `head`; None if it is not."""
+        record = self._record(number)
+        if record is None or not record.is_open or record.head_repository_id != self._repository.identity().id:
+            return None
+        return RefName.branch(record.head_branch) if record.value().head == head else None
 
     def head_of(self, number: int) -> CommitId | None:
         return self._refs.read(self.ref_of(number))

@@ -14,7 +14,7 @@ from typing import Final
 from state import canonical
 from state.canonical import Json
 from state.errors import InvalidValue
-from state.git import RefName
+from state.git import CommitId, RefName
 
 FORMAT_VERSION: Final = 1
 RECORD_MAX_BYTES: Final = 512 * 1024
@@ -27,6 +27,7 @@ BODY_MAX_CHARS: Final = 65_536
 
 _REQUIRED: Final = frozenset({"author_id", "base", "draft", "head_repository_id", "labels", "number", "state", "v"})
 _OPTIONAL: Final = frozenset({"body", "close_reason", "head_branch", "title"})
+_PUSHED: Final = frozenset({"pushed_by", "pushed_head"})
 
 
 class State(StrEnum):
@@ -54,6 +55,8 @@ class Record:
     body: str = ""
     head_branch: RefName | None = None
     close_reason: str = ""
+    pushed: tuple[CommitId, int] | None = None
+    """A head and the id of who pushed it; says nothing of any other head."""
 
     def __post_init__(self) -> None:
         where = f"pull request {self.number}"
@@ -61,6 +64,8 @@ class Record:
         _in_range(self.author_id, 1, ID_MAX, f"{where}: author_id")
         if self.head_repository_id is not None:
             _in_range(self.head_repository_id, 1, ID_MAX, f"{where}: head_repository_id")
+        if self.pushed is not None:
+            _in_range(self.pushed[1], 1, ID_MAX, f"{where}: pushed_by")
         for ref in (self.base, *([self.head_branch] if self.head_branch else [])):
             if not ref.startswith("refs/heads/"):
                 raise InvalidValue(f"{where}: expected a branch (refs/heads/…), got {ref!r}")
@@ -92,6 +97,8 @@ class Record:
             "close_reason": self.close_reason,
         }
         made |= {key: text for key, text in optional.items() if text}
+        if self.pushed is not None:
+            made |= {"pushed_head": self.pushed[0], "pushed_by": self.pushed[1]}
         return made
 
     def encode(self) -> bytes:
@@ -106,7 +113,7 @@ def decode(raw: bytes, number: int) -> Record:
     """Read a record back. Raises InvalidValue unless it is, byte for byte, what `encode` writes for `number`."""
     what = f"record of pull request {number}"
     value = canonical.loads(raw, what=what, max_bytes=RECORD_MAX_BYTES)
-    if not isinstance(value, dict) or not _REQUIRED <= set(value) <= _REQUIRED | _OPTIONAL:
+    if not isinstance(value, dict) or not _REQUIRED <= set(value) <= _REQUIRED | _OPTIONAL | _PUSHED:
         raise InvalidValue(f"{what}: not an object with exactly the keys of format version {FORMAT_VERSION}")
     if value["v"] != FORMAT_VERSION:
         raise InvalidValue(f"{what}: format version {value['v']!r:.40}, this program reads {FORMAT_VERSION}")
@@ -128,6 +135,7 @@ def decode(raw: bytes, number: int) -> Record:
         body=optional.get("body", ""),
         head_branch=RefName(optional["head_branch"]) if "head_branch" in optional else None,
         close_reason=optional.get("close_reason", ""),
+        pushed=(CommitId(read.text("pushed_head")), read.integer("pushed_by")) if _PUSHED & set(value) else None,
     )
     if made.number != number:
         raise InvalidValue(f"{what}: it says that it is number {made.number}")

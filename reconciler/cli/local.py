@@ -128,17 +128,18 @@ def open_(
 @click.argument("number", type=click.IntRange(1))
 @click.option("--head", required=True, metavar="REV", help=f"The new head; {_HEAD}; with --from any revision of it.")
 @click.option("--from", "source", type=_PATH, metavar="CLONE_PATH", help="Fetch the head from this repository first.")
+@click.option("--by", type=click.IntRange(1), metavar="N", help="The numeric id of who pushes; not given: unknown.")
 @_JSON
-def push(repo: Path, number: int, head: str, source: Path | None, as_json: bool) -> int:
+def push(repo: Path, number: int, *, head: str, source: Path | None, by: int | None, as_json: bool) -> int:
     """Move the head of pull request NUMBER, as a push or a force push does.
 
     \b
     Examples:
-      ameide local pr push --repo app.git 3 --head feature
+      ameide local pr push --repo app.git 3 --head feature --by 7
       ameide local pr push --repo app.git 3 --from ~/src/app --head HEAD
     """
     pulls = _pulls(repo)
-    pulls.push(number, _commit(pulls, source, head))
+    pulls.push(number, _commit(pulls, source, head), by)
     return _say(_stored(pulls, number), "pushed", as_json)
 
 

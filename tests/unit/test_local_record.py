@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from reconciler.adapters.local_record import ID_MAX, RECORD_MAX_BYTES, Record, State, decode
 from state.errors import InvalidValue
-from state.git import RefName
+from state.git import CommitId, RefName
 
 RECORD = Record(
     number=7,
@@ -42,6 +42,7 @@ records = st.builds(
     title=TEXT,
     body=TEXT,
     head_branch=st.none() | st.just(RefName("refs/heads/größe")),
+    pushed=st.none() | st.tuples(st.just(CommitId("a" * 40)), st.integers(1, ID_MAX)),
     close_reason=TEXT,
 )
 

@@ -31,12 +31,14 @@ class ForgeDriver(Protocol):
     def delete_fork(self, number: int) -> None:
         """Delete the repository that the pull request's head belongs to."""
 
-    def push(self, number: int, head: CommitId) -> None:
+    def push(self, number: int, head: CommitId, by: int | None = None) -> None:
         """Move its head, by force if need be."""
 
     def close(self, number: int) -> None: ...
 
     def reopen(self, number: int) -> None: ...
+
+    def merge(self, number: int) -> None: ...
 
     def label(self, number: int, add: Sequence[str] = (), remove: Sequence[str] = ()) -> None: ...
 
@@ -74,3 +76,5 @@ class ForgeUnderTest:
     labels: LabelWriter
     missing: ForgeReader
     """A reader of a repository that does not exist on this forge."""
+    tells_pushers: bool = True
+    """Whether the forge tells who pushed a head."""

@@ -354,6 +354,24 @@ def test_a_pull_request_of_a_repository_that_is_gone_is_not_read_as_closed(githu
         github.tested.reader.pull_request(number)
 
 
+def test_a_server_without_activity_tells_no_pusher_and_of_a_stranger_branch_it_is_not_believed(
+    github: GitHubUnderTest,
+) -> None:
+    driver, reader = driver_of(github), github.tested.reader
+    head = driver.commit()
+    number = driver.open(head, author_id=7)
+    theirs = [{**github.forge.activity[0], "ref": "refs/heads/another"}]
+    body = json.dumps(theirs).encode()
+    answers = [Reply(404), Reply(200, {"Content-Type": "application/json"}, body)]
+    github.forge.fault = lambda seen: answers[0] if seen.path.endswith("/activity") else None
+    assert reader.last_pusher(number, head) is None
+    answers.pop(0)
+    assert reader.last_pusher(number, head) is None
+    answers[0] = Reply(403)
+    with pytest.raises(Denied):
+        reader.last_pusher(number, head)
+
+
 def test_a_listing_remembers_no_more_than_it_needs(github: GitHubUnderTest) -> None:
     head = driver_of(github).commit()
     for _ in range(3):

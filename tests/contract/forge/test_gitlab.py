@@ -255,3 +255,23 @@ def test_of_the_statuses_of_several_pipelines_the_newest_is_what_is_shown(gitlab
     ]
     gitlab.tested.status.report(head, StatusState.SUCCESS, "2 of 2")
     assert writes(gitlab) == []
+
+
+def test_behind_a_push_of_many_branches_no_pusher_is_certain(gitlab: GitLabUnderTest) -> None:
+    driver, reader = gitlab.tested.driver, gitlab.tested.reader
+    head = driver.commit()
+    number = driver.open(head, author_id=7)
+    assert reader.last_pusher(number, head) == 7
+    gitlab.forge.pushed(None, None, 8)
+    assert reader.last_pusher(number, head) is None
+
+
+def test_a_change_that_is_being_merged_at_this_moment_is_asked_for_again(gitlab: GitLabUnderTest) -> None:
+    driver, writer = gitlab.tested.driver, gitlab.tested.writer
+    driver.branch(BRANCH, driver.commit())
+    made = writer.open_change(BRANCH, MAIN, "t", "b")
+    gitlab.forge.merge_requests[made.number]["state"] = "locked"
+    with pytest.raises(Transient, match="while it is merged"):
+        writer.find_change(BRANCH, MAIN)
+    driver.merge(made.number)
+    assert writer.find_change(BRANCH, MAIN) == (made._replace(open=False, merged=True),)

@@ -315,3 +315,13 @@ def test_labels_are_edited_beside_a_packing_of_the_refs(driver: LocalDriver) -> 
     seen = LocalForge(driver.path).pull_request(number)
     assert seen is not None
     assert len(seen.labels) == 20
+
+
+def test_a_head_that_was_moved_past_the_record_has_no_known_pusher(driver: LocalDriver) -> None:
+    reader = LocalForge(driver.path)
+    first, second = driver.commit(), driver.commit()
+    number = driver.open(first, author_id=7)
+    driver.git.references.create(head_ref(number), second, force=True)
+    assert reader.last_pusher(number, second) is None
+    driver.git.references.create(head_ref(number), first, force=True)
+    assert reader.last_pusher(number, first) == 7

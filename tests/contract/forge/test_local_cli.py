@@ -60,8 +60,11 @@ def test_a_pull_request_lives_through_the_commands(run: Run, driver: LocalDriver
         "number": 1, "state": "open", "head": first, "base": "refs/heads/main", "author_id": 42, "labels": ["a", "b"],
         "draft": True, "title": "Faster", "head_branch": "refs/heads/feature", "head_repository_id": 4711, "v": 1,
     }  # fmt: skip
-    assert json.loads(out) == expected
-    assert listing(run, driver) == [expected]
+    pushed = {"pushed_by": 42, "pushed_head": first}
+    assert json.loads(out) == {**expected, **pushed}
+    assert listing(run, driver) == [{**expected, **pushed}]
+    assert run("pr", "push", *at, 1, "--head", second, "--by", 43)[0] == 0
+    assert LocalForge(driver.path).last_pusher(1, second) == 43
     assert run("pr", "push", *at, 1, "--head", second)[0] == 0
     assert run("pr", "label", *at, 1, "--add", "hold", "--remove", "a")[0] == 0
     assert listing(run, driver) == [{**expected, "head": second, "labels": ["b", "hold"]}]

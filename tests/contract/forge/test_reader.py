@@ -123,6 +123,49 @@ def test_the_second_witness_outlives_the_pull_request_and_names_its_ref(forge_un
     assert str(number) in reader.ref_of(number)
 
 
+def test_how_a_pull_request_ended_is_told(forge_under_test: ForgeUnderTest) -> None:
+    driver, reader = forge_under_test.driver, forge_under_test.reader
+    merged, closed = driver.open(driver.commit()), driver.open(driver.commit())
+    assert (reader.merged(merged), reader.merged(404)) == (False, None)
+    driver.merge(merged)
+    driver.close(closed)
+    assert (reader.merged(merged), reader.merged(closed)) == (True, False)
+
+
+def test_who_last_pushed_a_head_is_told_by_id_or_not_at_all(forge_under_test: ForgeUnderTest) -> None:
+    driver, reader = forge_under_test.driver, forge_under_test.reader
+    first, second = driver.commit(), driver.commit()
+    number = driver.open(first, author_id=7)
+    other = driver.open(first, author_id=8)
+    told = forge_under_test.tells_pushers
+    assert reader.last_pusher(number, first) == (7 if told else None)
+    assert reader.last_pusher(other, first) == (8 if told else None)
+    assert reader.last_pusher(number, second) is None
+    driver.push(number, second, by=9)
+    assert reader.last_pusher(number, second) == (9 if told else None)
+    assert reader.last_pusher(number, first) is None  # no longer its head
+    driver.push(number, first, by=10)
+    assert reader.last_pusher(number, first) == (10 if told else None)
+    driver.close(number)
+    assert reader.last_pusher(number, first) is None
+    assert reader.last_pusher(404, first) is None
+
+
+def test_a_push_by_nobody_known_has_no_pusher(forge_under_test: ForgeUnderTest) -> None:
+    driver, reader = forge_under_test.driver, forge_under_test.reader
+    number, second = driver.open(driver.commit(), author_id=7), driver.commit()
+    driver.push(number, second)
+    assert reader.last_pusher(number, second) is None
+
+
+def test_who_pushed_to_a_fork_is_not_told(forge_under_test: ForgeUnderTest) -> None:
+    driver = forge_under_test.driver
+    head = driver.commit()
+    number = driver.open_from_fork(head, FORK, RefName("refs/heads/b2"))  # as the next one is named
+    driver.open(head, author_id=7)
+    assert forge_under_test.reader.last_pusher(number, head) is None
+
+
 @pytest.mark.parametrize("damage", ["corrupt", "lose_record"])
 def test_a_damaged_pull_request_makes_the_listing_incomplete_and_hides_no_other(
     forge_under_test: ForgeUnderTest, damage: str

@@ -104,6 +104,16 @@ def test_a_closed_change_is_still_found_and_closing_it_again_changes_nothing(for
     assert forge_under_test.reader.open_pull_requests().pull_requests == ()
 
 
+def test_a_merged_change_is_found_as_merged_and_closing_it_changes_nothing(forge_under_test: ForgeUnderTest) -> None:
+    driver, writer = forge_under_test.driver, forge_under_test.writer
+    driver.branch(BRANCH, driver.commit())
+    made = writer.open_change(BRANCH, MAIN, "t", "b")
+    assert not made.merged
+    driver.merge(made.number)
+    writer.close_change(made.number, "too late")
+    assert writer.find_change(BRANCH, MAIN) == (made._replace(open=False, merged=True),)
+
+
 def test_opening_after_a_close_makes_a_second_change_and_both_are_found(forge_under_test: ForgeUnderTest) -> None:
     driver, writer = forge_under_test.driver, forge_under_test.writer
     driver.branch(BRANCH, driver.commit())
