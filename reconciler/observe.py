@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
+from typing import TypeAlias
 
 from reconciler.absence import MAIN, PassReads
 from reconciler.admission import Head, admit
@@ -39,6 +40,9 @@ from state.observed import (
 from state.oci import Manifest, Repository, Tag
 from state.verdict import Outcome
 
+Admitted: TypeAlias = Callable[[Listing, frozenset[int]], frozenset[tuple[int, int, CommitId]]]
+"""(a listing, ids of agents) → (head repository id, number, head) of what is admitted by name."""
+
 
 class Observer:
     """Looks at one repository, pass after pass. Keeps only caches: losing it costs reads, never a decision."""
@@ -49,8 +53,16 @@ class Observer:
         self._read_entry = read_entry
         self._tags = TagReads(sources, history)
 
-    def look(self, rules: Rules, backing_off: frozenset[CommitId], hints: frozenset[int] = frozenset()) -> Look:
+    def look(
+        self,
+        rules: Rules,
+        backing_off: frozenset[CommitId],
+        hints: frozenset[int] = frozenset(),
+        admitted: Admitted | None = None,
+    ) -> Look:
         """One look. `hints` are pull requests that something happened to: their tags are read now.
+
+        `admitted` says which of a listing's pull requests a recorded admission lets in, given the ids of agents.
 
         Raises Transient, Denied or Terminal if the forge cannot be listed; whatever else cannot be read is `Unknown`.
         """
@@ -69,6 +81,9 @@ class Observer:
                 recorded=dict(self._history.recorded),
                 released=dict(self._history.released),
                 quarantined={head: q.breaches for head, q in self._history.quarantined.items()},
+                admitted_forks=(
+                    admitted(listing, frozenset(rules.policy.agents)) if admitted is not None else frozenset()
+                ),
                 backing_off=backing_off,
                 writes_left=self._writes_left(rules),
                 overdue=self._overdue(rules),

@@ -16,6 +16,7 @@ from reconciler.observe import Observer
 from reconciler.planner import plan
 from reconciler.ports import Acceptances, LogStore, Metrics, RegistryWriter, StatusReporter, StatusState
 from reconciler.previews import Previews
+from reconciler.publishing.publisher import Publisher, PublishTargets
 from reconciler.pull_request_status import status
 from reconciler.record import Recorder
 from reconciler.releasing import Releaser, ReleaseTargets
@@ -85,6 +86,7 @@ class Repository:
         acceptances: Acceptances,
         release: ReleaseTargets | None = None,
         previews: Previews | None = None,
+        publish: PublishTargets | None = None,
     ) -> None:
         self.name = name
         self._previews = previews
@@ -95,6 +97,7 @@ class Repository:
         self._acceptances = acceptances
         self._release = release
         self._recorder = Recorder.opened(log)
+        self.publisher = Publisher(publish, self._recorder, log) if publish is not None else None
         self._observer = Observer(sources, self._recorder.history, self._recorder.read)
         self._backoff: Backoff[CommitId] = Backoff(sources.clock, sources.random)
         self._reported: dict[CommitId, tuple[StatusState, str]] = {}
@@ -114,11 +117,13 @@ class Repository:
         emit = self._reporting.emit.bind(pass_id=pass_id, name=self.name)
         applier = self._applier(emit)
         self._accept(applier, emit)
-        look = self._observer.look(rules, self._backoff.waiting(), hints)
+        if self.publisher is not None and rules.mode is not Mode.OBSERVE:
+            self.publisher.take_markers(emit)
+        look = self._look(rules, hints)
         if self._recorder.history.open_intents:
             applier.close_intents(look.reads)
             # What was just learned belongs into the snapshot that is planned on.
-            look = self._observer.look(rules, self._backoff.waiting(), hints)
+            look = self._look(rules, hints)
         for problem in look.problems:
             event = Event.INTEGRITY_VIOLATED if isinstance(problem, IntegrityError) else Event.PASS_PROBLEM
             emit.emit(event, error=str(problem))
@@ -127,6 +132,8 @@ class Repository:
         applied = applier.carry_out(made, look, stopping, rules.policy.hold_label)
         self._pause(applied, look)
         cells = self._cells(look, made)
+        if self.publisher is not None:
+            self.publisher.publish(look.snapshot, emit, stopping)
         if look.snapshot.listing.complete:
             self._report(cells, rules.mode, emit)
         if self._previews is not None:
@@ -146,6 +153,10 @@ class Repository:
         # Last, so that a remote that says no does not keep the rest of the pass from being told.
         self._push(emit)
         return PassReport(pass_id, made, cells, applied, tuple(look.problems), look.snapshot.listing.complete)
+
+    def _look(self, rules: Rules, hints: frozenset[int]) -> Look:
+        admitted = self.publisher.admitted if self.publisher is not None else None
+        return self._observer.look(rules, self._backoff.waiting(), hints, admitted)
 
     def _accept(self, applier: Applier, emit: Emitter) -> None:
         """Take up what operators said of quarantined heads, before the look that goes by it."""
@@ -223,7 +234,8 @@ class Repository:
             return
         now = {}
         for head, rows in heads_of(cells):
-            made = now[head] = status(rows, self._age_s(head))
+            notes = self.publisher.notes(rows[0].pr, head) if self.publisher is not None else ()
+            made = now[head] = status(rows, self._age_s(head), notes=notes)
             if self._reported.get(head) == made:
                 continue
             try:

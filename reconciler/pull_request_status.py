@@ -15,6 +15,7 @@ from typing import Final
 
 from reconciler.matrix import DONE, Cell, State
 from reconciler.ports import StatusState
+from reconciler.publishing.notes import Note
 from state.hold import REMEDY, Reason
 from state.oci import Digest
 
@@ -47,13 +48,18 @@ _TABLE_HEAD: Final = "| component | state | digest | why |\n|---|---|---|---|"
 
 
 def status(
-    cells: Sequence[Cell], age_s: float | None = None, *, max_bytes: int = TEXT_MAX_BYTES
+    cells: Sequence[Cell],
+    age_s: float | None = None,
+    *,
+    notes: Sequence[Note] = (),
+    max_bytes: int = TEXT_MAX_BYTES,
 ) -> tuple[StatusState, str]:
     """The state and text of one head.
 
     Args:
         cells: the rows of one pull request, as `matrix.heads_of` gives them; at least one.
         age_s: seconds since the head was decided; None where it was not.
+        notes: on its publishing, one for each target.
         max_bytes: of the text in UTF-8, at least FIRST_LINE_MAX_CHARS. A description that holds one line of 140 or 255
             characters takes the first line.
 
@@ -61,7 +67,9 @@ def status(
     """
     if not cells or max_bytes < FIRST_LINE_MAX_CHARS:
         raise ValueError(f"expected a cell and at least {FIRST_LINE_MAX_CHARS} bytes, got {len(cells)} and {max_bytes}")
-    text = _first_line(cells, age_s, max_bytes)
+    text = _with_shorts(_first_line(cells, age_s, max_bytes), notes, max_bytes)
+    if notes:
+        text = _cut(f"{text}\n", [note.line for note in notes], "\n\nand {} more targets", max_bytes) or text
     for add in (_with_remedies, _with_table):
         text = add(text, cells, max_bytes)
     return _state(cells), text
@@ -116,6 +124,16 @@ def _first_line(cells: Sequence[Cell], age_s: float | None, max_bytes: int) -> s
         # Fair: the list that takes more room gives up its last name.
         room = [sum(map(len, names[:n])) for names, n in zip((waiting, held), shown, strict=True)]
         shown[room.index(max(room))] -= 1
+
+
+def _with_shorts(line: str, notes: Sequence[Note], max_bytes: int) -> str:
+    """With what each target has to say, as far as it fits."""
+    for note in notes:
+        longer = f"{line} · {note.short}"
+        if len(longer) > FIRST_LINE_MAX_CHARS or len(longer.encode()) > max_bytes:
+            break
+        line = longer
+    return line
 
 
 def _listed(names: Sequence[str], shown: int, noun: str) -> str:

@@ -146,6 +146,8 @@ class LoggedMarker(NamedTuple):
     principals: tuple[str, ...]
     statement: Digest
     """Of the signed statement's bytes."""
+    plan: Digest | None
+    """What it approves; None for an admission."""
 
 
 class Publishing:
@@ -188,6 +190,7 @@ class Publishing:
                     envelope=body.text("envelope"),
                     principals=tuple(body.texts("principals")),
                     statement=Digest(body.text("statement")),
+                    plan=Digest(plan_digest) if (plan_digest := body.text_or_none("plan")) is not None else None,
                 )
                 self.markers.setdefault(marker.id, marker)  # an id belongs to the first envelope that had it
                 self.marker_digests.add(Digest(body.text("digest")))
@@ -206,6 +209,10 @@ class Publishing:
                 self._forget(CommitId(body.text("head")))
             case _:
                 pass
+
+    def of_plan(self, plan: Digest) -> list[str]:
+        """The ids of the approvals of `plan`, in the order in which they were recorded."""
+        return [marker.id for marker in self.markers.values() if marker.plan == plan]
 
     def live(self) -> list[Standing]:
         """Every GitOps pull request that may still need something, in order of branch."""

@@ -21,7 +21,7 @@ from reconciler.events import Emitter, Event
 from reconciler.ports import Markers
 from reconciler.record import Recorder
 from state.approval import Admission, Approval, Revocation
-from state.canonical import texts
+from state.canonical import Json, texts
 from state.entry import Kind
 from state.oci import Digest
 from state.publishing import LoggedMarker
@@ -92,7 +92,7 @@ class Intake:
             said = f"now {self._repository_id}, in the marker {marker.repository_id}"
             self._drop(digest, Dropped(Code.WRONG_REPO, explained(Code.WRONG_REPO, said)), emit)
             return
-        body = {
+        body: dict[str, Json] = {
             "digest": digest,
             "envelope": base64.b64encode(raw).decode(),
             "id": marker.id,
@@ -105,8 +105,9 @@ class Intake:
                 if known is not None and known.statement != signed.statement:
                     self._drop(digest, Dropped(Code.ID_TAKEN, explained(Code.ID_TAKEN)), emit)
                     return
+                plan = marker.plan if isinstance(marker, Approval) else None
                 kind = "approval" if isinstance(marker, Approval) else "admission"
-                self._recorder.append(Kind.MARKER, {**body, "kind": kind})
+                self._recorder.append(Kind.MARKER, {**body, "kind": kind, "plan": plan})
             case Revocation():
                 known = publishing.markers.get(marker.id)
                 if known is None:

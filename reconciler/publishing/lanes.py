@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from reconciler.gitops import edits
 from reconciler.ports import ForgeWriter, GitOpsWriter
-from state.errors import Terminal
+from state.errors import ConfigError, Terminal
 from state.git import CommitId
 from state.pin_plan import Edit, PinPlan, Target
 
@@ -37,6 +37,9 @@ class Lane:
         return self.writer.files(commit, sorted({e.file for e in wanted}))
 
     def in_place(self, commit: CommitId, plan: PinPlan) -> bool:
-        """Whether `commit` holds every pin of `plan`; not where a pin cannot be read."""
-        now = edits.current(self.files(commit, plan.edits), plan.edits)
-        return all(now.get((e.file, e.key)) == edits.wanted(e) for e in plan.edits)
+        """Whether `commit` holds every pin of `plan`; not where one of them is gone."""
+        try:
+            now = edits.current(self.files(commit, plan.edits), plan.edits)
+        except ConfigError:
+            return False
+        return all(now.get((e.file, e.key)) == e.image for e in plan.edits)

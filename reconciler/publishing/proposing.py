@@ -21,7 +21,7 @@ from reconciler.approval.codes import Code, Refusal, RefusedMarker, explained
 from reconciler.approval.evaluate import SKEW_S, Granted, Refused, evaluate
 from reconciler.approval.evaluate import Standing as Consumption
 from reconciler.events import Emitter, Event
-from reconciler.gitops import edits
+from reconciler.gitops import difference, edits
 from reconciler.ports import Change, Clock, LogStore
 from reconciler.publishing import wording
 from reconciler.publishing.facts import FactReader
@@ -45,7 +45,7 @@ PER_PASS_MAX: Final = 20
 class Told(NamedTuple):
     """Why recorded approvals of a plan did not lead to a pull request, for a person."""
 
-    code: str
+    code: Code
     text: str
 
 
@@ -113,7 +113,7 @@ class Proposer:
             try:
                 signed = self._desk.intake.read(marker)
             except RefusedMarker as refused:
-                self.refused[marker.id] = Told(refused.code.value, refused.text)
+                self.refused[marker.id] = Told(refused.code, refused.text)
                 continue
             approval = signed.marker
             if isinstance(approval, Approval) and approval.not_after + SKEW_S >= now:
@@ -165,7 +165,7 @@ class Proposer:
 
     def _refuse(self, refusals: Iterable[Refusal], emit: Emitter) -> None:
         for _, marker, code, text in refusals:
-            self.refused[marker] = Told(code.value, text)
+            self.refused[marker] = Told(code, text)
             emit.emit(Event.APPROVAL_REFUSED, marker=marker, reason=code.value, detail=text)
 
     # --- 2. the edits
@@ -179,7 +179,7 @@ class Proposer:
         base = lane.base()
         before = lane.files(base, plan.edits)
         after = edits.edited(before, plan.edits)
-        edits.verify(before, after, plan.edits)
+        difference.verify(before, after, plan.edits)
         changed = {path: raw for path, raw in after.items() if raw != before[path]}
         standing = publishing.proposals.get(plan.branch)
         if (why := _nothing_to_do(lane, changed, standing.state if standing is not None else None)) is not None:
@@ -237,7 +237,7 @@ class Proposer:
         lane.base()  # has the objects that the commit was made on
         before = lane.files(proposal.parents[0], plan.edits)
         after = edits.edited(before, plan.edits)
-        edits.verify(before, after, plan.edits)
+        difference.verify(before, after, plan.edits)
         changed = {path: raw for path, raw in after.items() if raw != before[path]}
         commit = self._commit(lane, plan, proposal, signed, changed)
         if commit != proposal.commit:

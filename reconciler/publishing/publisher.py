@@ -15,6 +15,7 @@ from reconciler.ports import Clock, Executor, ForgeReader, LogStore, Markers, Re
 from reconciler.publishing.facts import FactReader
 from reconciler.publishing.intake import Intake, seconds
 from reconciler.publishing.lanes import Lane
+from reconciler.publishing.notes import Note, notes
 from reconciler.publishing.planning import Planning
 from reconciler.publishing.proposing import Desk, Proposer
 from reconciler.publishing.releases import PublishedSets
@@ -108,6 +109,14 @@ class Publisher:
         self.planning.record(seen, wanted, emit)
         self.proposer.run(seen, emit, stopping)  # first, so that what a new one replaces is closed with a link to it
         self._upkeep.run(seen, emit, stopping)
+
+    def notes(self, number: int, head: CommitId) -> tuple[Note, ...]:
+        """What the pull request is told of its publishing."""
+        if self.planning is None or self.proposer is None:
+            return ()
+        refused = {marker: told.code for marker, told in self.proposer.refused.items()}
+        publishing = self._recorder.history.publishing
+        return notes(publishing, self._targets.lanes, (number, head), self.planning.problems, refused)
 
     def _policy(self) -> ApproversPolicy:
         return self._targets.signers().policy

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from reconciler.events import Emitter, Event
-from reconciler.gitops import edits
+from reconciler.gitops import difference, edits
 from reconciler.ports import Clock, ForgeReader, LogStore
 from reconciler.publishing import wording
 from reconciler.publishing.intake import seconds
@@ -123,7 +123,7 @@ class Upkeep:
         plan, base = self.recorder.history.publishing.plans[standing.proposal.plan], parents[0]
         before = lane.files(base, plan.edits)
         after = edits.edited(before, plan.edits)
-        edits.verify(before, after, plan.edits)
+        difference.verify(before, after, plan.edits)
         changed = {path: raw for path, raw in after.items() if raw != before[path]}
         message = wording.update_message(plan, base)
         commit = lane.writer.commit(parents, changed, message, seconds(self.clock.now()))
