@@ -25,6 +25,8 @@ ADMISSION: Final = "https://ameide.io/attestation/admission/v1"
 REVOCATION: Final = "https://ameide.io/attestation/revocation/v1"
 MARKER_MAX_BYTES: Final = 64 * 1024
 """Of a whole envelope; the statement in it is smaller."""
+PAYLOAD_MAX_BYTES: Final = 40 * 1024
+"""Of a statement: in base64 and with its signatures it still fits into an envelope."""
 APPROVERS_MAX: Final = 8
 
 _ID: Final = re.compile(r"[0-9a-f]{32}")
@@ -158,7 +160,10 @@ def payload(marker: Marker) -> bytes:
                 "issued_at": marker.issued_at,
                 "repository_id": marker.repository_id,
             }
-    return canonical.dumps({"_type": STATEMENT_V1, "predicate": predicate, "predicateType": kind, "subject": subjects})
+    raw = canonical.dumps({"_type": STATEMENT_V1, "predicate": predicate, "predicateType": kind, "subject": subjects})
+    if len(raw) > PAYLOAD_MAX_BYTES:
+        raise InvalidValue(f"marker: expected at most {PAYLOAD_MAX_BYTES} bytes, got {len(raw)}; publish fewer images")
+    return raw
 
 
 def is_marker(predicate_type: str) -> bool:
@@ -166,9 +171,18 @@ def is_marker(predicate_type: str) -> bool:
     return predicate_type in {APPROVAL, ADMISSION, REVOCATION}
 
 
+def principal_name(text: str) -> str:
+    """The name of a principal of the approvers' policy. Raises InvalidValue."""
+    if not _PRINCIPAL.fullmatch(text):
+        raise InvalidValue(
+            f"principal: expected at most 63 of [a-z0-9._-], starting with one of [a-z0-9], got {text[:80]!r}"
+        )
+    return text
+
+
 def parse(raw: bytes) -> Marker:
     """Read a payload. Raises InvalidValue unless it is byte for byte what `payload` writes."""
-    value = canonical.loads_object(raw, what="marker", max_bytes=MARKER_MAX_BYTES)
+    value = canonical.loads_object(raw, what="marker", max_bytes=PAYLOAD_MAX_BYTES)
     outer = reading(value, "marker")
     kind = outer.text("predicateType")
     read = reading(outer.object("predicate"), "marker")
@@ -235,11 +249,13 @@ def _check(marker: Marker) -> None:
     names = marker.approvers
     if not names or len(names) > APPROVERS_MAX or list(names) != sorted(set(names)):
         raise InvalidValue(f"marker: approvers are 1 to {APPROVERS_MAX} principals in order, none twice")
-    if bad := next((name for name in names if not _PRINCIPAL.fullmatch(name)), None):
-        raise InvalidValue(f"marker: a principal is at most 63 of [a-z0-9._-], got {bad[:80]!r}")
+    for name in names:
+        principal_name(name)
     times = [marker.issued_at] if isinstance(marker, Revocation) else [marker.issued_at, marker.not_after]
     if not all(0 <= t <= _TIME_MAX for t in times):
         raise InvalidValue("marker: times are seconds since 1970, up to the year 9999")
+    if times != sorted(times):
+        raise InvalidValue("marker: not_after comes before issued_at")
     numbers = [marker.repository_id]
     match marker:
         case Approval():

@@ -77,12 +77,7 @@ class Edit(NamedTuple):
     def from_json(cls, value: Mapping[str, Json]) -> Edit:
         read = reading(value, "edit")
         repository, _, digest = read.text("image").partition("@")
-        file, key = read.text("file"), read.text("key")
-        if len(file) > 1024 or not all(_PATH_PART.fullmatch(part) for part in file.split("/")):
-            raise InvalidValue(f"edit: file must be a path inside the repository, got {file[:80]!r}")
-        if not key or len(key) > 512 or not key.isprintable():
-            raise InvalidValue(f"edit: key must be printable and at most 512 characters, got {key[:80]!r}")
-        return cls(file, key, read.text("component"), Repository(repository), Digest(digest))
+        return cls(read.text("file"), read.text("key"), read.text("component"), Repository(repository), Digest(digest))
 
 
 class PinPlan(NamedTuple):
@@ -155,7 +150,11 @@ class PinPlan(NamedTuple):
 
 
 def check(plan: PinPlan) -> None:
-    """Raise InvalidValue unless the edits are sorted, of distinct places, and of one digest for each image."""
+    """Raise InvalidValue unless the edits are well formed, sorted, of distinct places, and of one digest an image."""
+    if any(n < 1 for n in (plan.repository_id, plan.pull_request, plan.target.gitops_repository_id)):
+        raise InvalidValue("pin plan: ids and numbers count from 1")
+    for edit in plan.edits:
+        _check_edit(edit)
     places = [(e.file, e.key) for e in plan.edits]
     if not places or len(places) > EDITS_MAX:
         raise InvalidValue(f"pin plan: expected 1 to {EDITS_MAX} edits, got {len(places)}")
@@ -163,6 +162,18 @@ def check(plan: PinPlan) -> None:
         raise InvalidValue("pin plan: edits must be sorted by file and key, with one edit a place")
     if len({(e.repository, e.digest) for e in plan.edits}) != len(plan.images()):
         raise InvalidValue("pin plan: one image repository has two digests")
+    if (size := len(plan.to_bytes())) > PLAN_MAX_BYTES:
+        raise InvalidValue(f"pin plan: expected at most {PLAN_MAX_BYTES} bytes, got {size}")
+
+
+def _check_edit(edit: Edit) -> None:
+    file, key, component = edit.file, edit.key, edit.component
+    if len(file) > 1024 or not file.isprintable() or not all(_PATH_PART.fullmatch(part) for part in file.split("/")):
+        raise InvalidValue(f"edit: file must be a path inside the repository, got {file[:80]!r}")
+    if not key or len(key) > 512 or not key.isprintable():
+        raise InvalidValue(f"edit: key must be printable and at most 512 characters, got {key[:80]!r}")
+    if not component or len(component) > 255 or not component.isprintable():
+        raise InvalidValue(f"edit: component must be printable and at most 255 characters, got {component[:80]!r}")
 
 
 def target_name(text: str) -> str:

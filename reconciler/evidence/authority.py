@@ -34,6 +34,8 @@ class CertificateClaims(NamedTuple):
     """1.9: the reusable workflow that signed, with its ref."""
     runner_environment: str | None = None
     """1.11: `github-hosted` or `self-hosted`."""
+    environment: str | None = None
+    """1.23: the deployment environment, whose protection rules let the job run."""
 
 
 class Proven(NamedTuple):

@@ -15,6 +15,7 @@ _RAW_ISSUER: Final = 1
 """The older issuer extension: the bare text, where all from 8 on are DER UTF8Strings."""
 _ISSUER, _BUILD_SIGNER, _RUNNER = 8, 9, 11
 _REPOSITORY, _REVISION, _REF, _REPOSITORY_ID = 12, 13, 14, 15
+_ENVIRONMENT: Final = 23
 _TEXT_MAX_BYTES: Final = 4096
 
 
@@ -46,6 +47,7 @@ def claims_of(certificate: x509.Certificate) -> CertificateClaims:
         _text(said, _REVISION),
         _text(said, _BUILD_SIGNER),
         _text(said, _RUNNER),
+        _text(said, _ENVIRONMENT),
     )
 
 
