@@ -134,6 +134,7 @@ class Repository:
         cells = self._cells(look, made)
         if self.publisher is not None:
             self.publisher.publish(look.snapshot, emit, stopping)
+            self.publisher.show(cells)
         if look.snapshot.listing.complete:
             self._report(cells, rules.mode, emit)
         if self._previews is not None:

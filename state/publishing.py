@@ -157,6 +157,8 @@ class Publishing:
         self.plans: dict[Digest, PinPlan] = {}
         self.newest_plan: dict[tuple[int, str], Digest] = {}
         """(pull request, target) → its last recorded plan."""
+        self.plan_bases: dict[Digest, RefName] = {}
+        """Plan → the base branch of its pull request when it was recorded."""
         self.markers: dict[str, LoggedMarker] = {}
         """Marker id → the first marker that had it; approvals and admissions."""
         self.authors: dict[int, int] = {}
@@ -179,6 +181,7 @@ class Publishing:
             case Kind.PLAN:
                 plan = PinPlan.from_json(body.object("plan"))
                 self.plans[plan.digest()] = plan
+                self.plan_bases[plan.digest()] = RefName(body.text("base"))
                 self.newest_plan[plan.pull_request, plan.target.name] = plan.digest()
                 if entry.body.get("author_id") is not None:
                     self.authors[plan.pull_request] = body.integer("author_id")
@@ -275,5 +278,6 @@ class Publishing:
         gone = [digest for digest, plan in self.plans.items() if plan.head == head and digest not in kept]
         for digest in gone:
             plan = self.plans.pop(digest)
+            del self.plan_bases[digest]
             if self.newest_plan.get(at := (plan.pull_request, plan.target.name)) == digest:
                 del self.newest_plan[at]

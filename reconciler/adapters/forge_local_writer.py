@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+import pygit2
+
 from reconciler.adapters.local_record import Record, State
 from reconciler.adapters.local_repository import LocalRepository, git, is_commit, target
 from reconciler.adapters.local_store import Contents, LocalStore, Stored, head_ref, record_ref
@@ -163,6 +165,30 @@ class LocalPullRequests:
                 return replace(record, state=State.OPEN, close_reason="")
 
             return self.store.edit(number, change)
+
+    def merge(self, number: int) -> CommitId:
+        """Merge an open pull request into its base branch; the base's new tip.
+
+        Raises InvalidValue if it is not open or does not merge cleanly, StaleObservation if the base moved meanwhile.
+        """
+        stored = self.store.one(number)
+        if stored is None or stored.head is None or stored.record.state is not State.OPEN:
+            raise InvalidValue(f"{self.repository.path}: no pull request {number} is open")
+        opened, base = self.repository.open(), stored.record.base
+        tip = target(opened, base)
+        if tip is None:
+            raise InvalidValue(f"{self.repository.path}: no branch {base.short} to merge into")
+        merged = opened.merge_commits(tip, stored.head)
+        if merged.conflicts is not None:
+            raise InvalidValue(f"pull request {number} conflicts with {base.short}; push a commit that mends it")
+        who = pygit2.Signature("ameide local", "local@ameide.invalid")
+        text = f"Merge pull request {number}\n"
+        tree = merged.write_tree(opened)
+        made = CommitId(str(opened.create_commit(None, who, who, text, tree, [tip, stored.head])))
+        if not self.repository.swap(base, tip, made):
+            raise StaleObservation(f"{self.repository.path}: {base.short} moved while {number} was merged; try again")
+        self.store.edit(number, lambda record: replace(record, state=State.MERGED))
+        return made
 
     def label(self, number: int, add: Iterable[str] = (), remove: Iterable[str] = ()) -> Record:
         """Add and remove labels, whoever else does the same at this moment."""

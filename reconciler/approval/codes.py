@@ -37,6 +37,9 @@ class Code(StrEnum):
     REVOKED = "revoked"
     ALREADY_CONSUMED = "already-consumed"
     ALREADY_PUBLISHED = "already-published"
+    DECLINED = "declined"
+    FOREIGN_BRANCH = "foreign-branch"
+    NOTHING_TO_DO = "nothing-to-do"
     POLICY_CHANGED = "policy-changed"
     # Time
     NOT_YET_VALID = "not-yet-valid"
@@ -134,6 +137,15 @@ MEANING: Final[dict[Code, Meaning]] = {
     Code.ALREADY_PUBLISHED: Meaning(
         "Exactly this plan was proposed before.", "see its GitOps pull request; what was closed there stays closed"
     ),
+    Code.DECLINED: Meaning(
+        "A person closed the GitOps pull request of this plan, or took its branch over.",
+        "reopen that pull request, or push a commit to start afresh: a no stays a no",
+    ),
+    Code.FOREIGN_BRANCH: Meaning(
+        "The branch for this plan is in the GitOps repository, at a commit that is not ours.",
+        "find out who pushed it, and delete it",
+    ),
+    Code.NOTHING_TO_DO: Meaning("The target's base branch holds these digests already.", "nothing is left to do"),
     Code.POLICY_CHANGED: Meaning("The approvers' policy changed after it was signed.", _AGAIN),
     Code.NOT_YET_VALID: Meaning(
         "It was issued in the future.", "compare the clocks of the approver and the reconciler"

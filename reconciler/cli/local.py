@@ -174,6 +174,21 @@ def reopen(repo: Path, number: int, as_json: bool) -> int:
     return _say(_stored(pulls, number), "reopened", as_json)
 
 
+@pr.command("merge")
+@_REPO
+@click.argument("number", type=click.IntRange(1))
+@_JSON
+def merge(repo: Path, number: int, as_json: bool) -> int:
+    """Merge the open pull request NUMBER into its base branch, by a merge commit.
+
+    \b
+    Example: ameide local pr merge --repo gitops.git 3
+    """
+    pulls = _pulls(repo)
+    pulls.merge(number)
+    return _say(_stored(pulls, number), "merged", as_json)
+
+
 @pr.command("label")
 @_REPO
 @click.argument("number", type=click.IntRange(1))

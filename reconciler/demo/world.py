@@ -30,7 +30,9 @@ COMPONENTS: Final[Mapping[str, str]] = {
 }
 """Component → image: a dispatcher runs another entry point of the orders image."""
 REPOSITORY_ID: Final = 1001
+GITOPS_ID: Final = 2002
 FORK_ID: Final = 4242
+ENVIRONMENTS: Final = ("dev", "staging")
 _EPOCH: Final = 1_767_603_600
 """The demo's commits are made at 2026-01-05 09:00 UTC and later, a minute apart."""
 
@@ -59,16 +61,19 @@ class World:
         """
         world = cls(root, registry_host, attest)
         LocalRepository(world.code).initialise(REPOSITORY_ID)
-        pygit2.init_repository(str(world.gitops), bare=True, initial_head="main")
+        LocalRepository(world.gitops).initialise(GITOPS_ID)
         files = {"README.md": "# shop\n", "go.work": "go 1.26\n", "ameide.yaml": world._catalogue()}
         for inputs in IMAGES.values():
             for path in inputs:
                 files[f"{path}/main.txt"] = f"{path}\n"
         world.commit(world.code, MAIN, None, files, "The shop")
-        world.commit(world.gitops, MAIN, None, {"ameide/inventory.yaml": _inventory()}, "What is previewed")
         world.main = world.tip(world.code)
-        for image in IMAGES:
-            world.ci_builds(image, world.main, Tag("main"))
+        pinned = {image: world.ci_builds(image, world.main, Tag("main")) for image in IMAGES}
+        files = {"ameide/inventory.yaml": _inventory()}
+        for component, image in COMPONENTS.items():
+            for environment in ENVIRONMENTS:
+                files[pin_file(environment, component)] = world._values(component, image, pinned[image])
+        world.commit(world.gitops, MAIN, None, files, "What is previewed, and what each environment runs")
         return world
 
     # --- developers
@@ -118,6 +123,14 @@ class World:
         parents = [parent] if parent is not None else []
         return CommitId(str(repository.create_commit(ref, who, who, message, index.write_tree(repository), parents)))
 
+    def _values(self, component: str, image: str, digest: Digest) -> str:
+        return (
+            f"# What {component} runs here. Digests are pinned by pull request.\n"
+            "replicas: 1\n"
+            "image:\n"
+            f"  ref: {self.repository(image)}@{digest}  # by digest, never by tag\n"
+        )
+
     def _catalogue(self) -> str:
         lines = ["version: 1", "images:"]
         for image, inputs in IMAGES.items():
@@ -131,12 +144,18 @@ class World:
         return "\n".join(lines) + "\n"
 
 
+def pin_file(environment: str, component: str) -> str:
+    """The values file in which a component is pinned for an environment."""
+    return f"sources/values/env/{environment}/apps/{component}.yaml"
+
+
 def _inventory() -> str:
     lines = ["version: 1", "components:"]
     for component in COMPONENTS:
         lines += [
             f"  {component}:",
             "    previewed: true",
-            f"    pins: [{{environment: dev, file: sources/values/env/dev/apps/{component}.yaml, key: image.ref}}]",
+            "    pins:",
+            *(f"      - {{environment: {e}, file: {pin_file(e, component)}, key: image.ref}}" for e in ENVIRONMENTS),
         ]
     return "\n".join(lines) + "\n"

@@ -32,23 +32,25 @@ class FactReader:
 
         Raises Transient, Denied, Terminal or IntegrityError where something cannot be read: then nothing is decided.
         """
-        now = self.forge.pull_request(plan.pull_request)
+        # The registry first: what may change at any moment is read last, so that it is as fresh as it can be.
+        release, tags = self.sets.current(plan.head), self._tags(plan)
+        pusher = self.forge.last_pusher(plan.pull_request, plan.head)
         second = self.forge.head_of(plan.pull_request)
+        now = self.forge.pull_request(plan.pull_request)
         label = seen.policy.hold_label
         refusal = None if now is None else admission.refusal(now, seen)
-        release = self.sets.current(plan.head)
         return Facts(
             repository_id=seen.repository_id,
             number=plan.pull_request,
             pull_request=now,
             second_witness=second,
             author_id=self.history.publishing.authors.get(plan.pull_request) if now is None else now.author_id,
-            last_pusher_id=self.forge.last_pusher(plan.pull_request, plan.head),
+            last_pusher_id=pusher,
             not_admitted=None if refusal is None else f"{refusal.value}: {REMEDY[refusal]}",
             held=now is not None and label is not None and label in now.labels,
             quarantined=plan.head in self.history.quarantined,
             release_set=None if release is None else release.manifest.digest,
-            tags=self._tags(plan),
+            tags=tags,
             plan=plan,
             promotion=promotion,
             agents=frozenset(seen.policy.agents),

@@ -6,6 +6,7 @@ An approver is shown a plan only if it can be carried out now: every pin is ther
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 from reconciler.events import Emitter, Event
 from reconciler.gitops import edits
@@ -15,9 +16,18 @@ from reconciler.publishing.releases import PublishedSets
 from reconciler.record import Recorder
 from state.entry import Kind
 from state.errors import WRITER_STOPS, ReconcilerError
-from state.git import CommitId
+from state.git import CommitId, RefName
 from state.observed import Inventory, PullRequest, Snapshot
+from state.oci import Digest
 from state.pin_plan import PinPlan
+
+
+class _Origin(NamedTuple):
+    """The pull request that a plan is of."""
+
+    number: int
+    base: RefName
+    author_id: int | None
 
 
 class Planning:
@@ -30,15 +40,23 @@ class Planning:
         self.problems: dict[tuple[int, str], str] = {}
         """(pull request, target) → why there is no plan, as of the last pass."""
         self._told: dict[tuple[int, str], str] = {}
-        self._checked: set[tuple[str, CommitId]] = set()
-        """(plan digest, GitOps commit) of plans that were found to be possible there."""
+        self.now: dict[tuple[int, str], PinPlan] = {}
+        """(pull request, target) → the plan that holds as of the last pass; an earlier one counts for nothing."""
+        self.approved_bases: dict[Digest, RefName] = {}
+        """Plan that holds now → the branch that its pull request is for now."""
+        self._bases: dict[str, CommitId] = {}
+        """Target → the tip of its base, read once a pass."""
+        self.current: dict[Digest, Mapping[tuple[str, str], str]] = {}
+        """Plan → what each of its places holds now, for an approver to see; only of plans that are possible."""
+        self._checked: dict[Digest, CommitId] = {}
+        """Plan → the GitOps commit at which it was found to be possible last."""
 
     def record(self, seen: Snapshot, admitted: Iterable[PullRequest], emit: Emitter) -> None:
         """Make and record the plan of every admitted pull request whose head is released, and of every promotion.
 
         What cannot be read or planned is in `problems`. Raises LedgerMoved, Fenced or LogRollback.
         """
-        self.problems = {}
+        self.problems, self.now, self.approved_bases, self._bases = {}, {}, {}, {}
         inventory = seen.inventory
         if isinstance(inventory, Inventory):
             for lane in self._lanes.values():
@@ -47,6 +65,8 @@ class Planning:
                         self._of_release(lane, pr, inventory, emit)
                 else:
                     self._of_promotion(lane, self._lanes[lane.after], inventory, emit)
+        for digest in self._checked.keys() - {plan.digest() for plan in self.now.values()}:
+            del self._checked[digest], self.current[digest]
         for at, why in self.problems.items():
             if self._told.get(at) != why:
                 emit.emit(Event.PLAN_IMPOSSIBLE, pull_request=at[0], target=at[1], detail=why)
@@ -64,7 +84,7 @@ class Planning:
                 self.problems[at] = "the release set at the head's tag is not the one that the log records"
                 return
             made = of_release(release, released, pr.number, inventory, lane.target)
-            self._keep(lane, at, made, pr.author_id, emit)
+            self._keep(lane, made, _Origin(pr.number, pr.base, pr.author_id), emit)
         except WRITER_STOPS:
             raise
         except ReconcilerError as error:
@@ -74,35 +94,44 @@ class Planning:
         """The newest merged plan of the lower target that its environment runs now, copied."""
         merged = self._recorder.history.publishing.running(lower.target.name)
         try:
-            base = lower.base() if merged else None
+            base = self._base(lower) if merged else None
             runs = next((p for p in reversed(merged) if base is not None and lower.in_place(base, p)), None)
             if runs is not None:
-                at = (runs.pull_request, lane.target.name)
-                author = self._recorder.history.publishing.authors.get(runs.pull_request)
-                self._keep(lane, at, of_promotion(runs, inventory, lane.target), author, emit)
+                publishing = self._recorder.history.publishing
+                number, author = runs.pull_request, publishing.authors.get(runs.pull_request)
+                origin = _Origin(number, publishing.plan_bases[runs.digest()], author)
+                self._keep(lane, of_promotion(runs, inventory, lane.target), origin, emit)
         except WRITER_STOPS:
             raise
         except ReconcilerError as error:
             self.problems[merged[-1].pull_request, lane.target.name] = str(error)
 
-    def _keep(
-        self, lane: Lane, at: tuple[int, str], made: PinPlan | Unplanned, author_id: int | None, emit: Emitter
-    ) -> None:
+    def _base(self, lane: Lane) -> CommitId:
+        name = lane.target.name
+        if name not in self._bases:
+            self._bases[name] = lane.base()
+        return self._bases[name]
+
+    def _keep(self, lane: Lane, made: PinPlan | Unplanned, origin: _Origin, emit: Emitter) -> None:
+        at = (origin.number, lane.target.name)
         if isinstance(made, Unplanned):
             self.problems[at] = made.why
             return
-        digest, base = made.digest(), lane.base()
-        if (digest, base) not in self._checked:
-            edits.edited(lane.files(base, made.edits), made.edits)  # raises ConfigError where a pin is not there
-            if len(self._checked) >= 10_000:
-                self._checked.clear()
-            self._checked.add((digest, base))
+        digest, base = made.digest(), self._base(lane)
+        if self._checked.get(digest) != base:
+            files = lane.files(base, made.edits)
+            edits.edited(files, made.edits)  # raises ConfigError where a pin is not there
+            self.current[digest] = edits.current(files, made.edits)
+            self._checked[digest] = base
+        self.now[at] = made
+        self.approved_bases[digest] = origin.base
         if self._recorder.history.publishing.newest_plan.get(at) == digest:
             return
         self._recorder.append(
             Kind.PLAN,
             {
-                "author_id": author_id,
+                "author_id": origin.author_id,
+                "base": origin.base,
                 "head": made.head,
                 "plan": made.to_json(),
                 "pull_requests": [made.pull_request],

@@ -62,6 +62,8 @@ class Desk:
 
     lanes: Mapping[str, Lane]
     facts: FactReader
+    plan_now: Callable[[int, str], PinPlan | None]
+    """The plan for a pull request and target that holds as of this pass."""
     intake: Intake
     policy: Callable[[], ApproversPolicy]
     recorder: Recorder
@@ -127,9 +129,7 @@ class Proposer:
         desk, publishing = self._desk, self._desk.recorder.history.publishing
         target = lane.target.name
         facts = desk.facts.read(plan, seen, promotion=lane.after is not None)
-        newest = publishing.newest_plan.get((plan.pull_request, target))
-        if newest != plan.digest():
-            facts = facts._replace(plan=publishing.plans.get(newest) if newest is not None else None)
+        facts = facts._replace(plan=desk.plan_now(plan.pull_request, target))
         consumed = {m for m, by in publishing.consumed.items() if by != intent}
         open_plans = {
             s.proposal.plan

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from reconciler import admission
@@ -11,7 +11,9 @@ from reconciler.approval.codes import RefusedMarker
 from reconciler.approval.evaluate import Standing, judge_admission
 from reconciler.approval.signatures import Signers
 from reconciler.events import Emitter, Event
+from reconciler.matrix import Cell
 from reconciler.ports import Clock, Executor, ForgeReader, LogStore, Markers, RegistryReader
+from reconciler.publishing.board import Board
 from reconciler.publishing.facts import FactReader
 from reconciler.publishing.intake import Intake, seconds
 from reconciler.publishing.lanes import Lane
@@ -52,13 +54,23 @@ class Publisher:
         self._recorder = recorder
         t = targets
         self.intake = Intake(t.repository_id, t.markers, t.signers, recorder)
+        self.board = Board()
         self.planning: Planning | None = None
         self.proposer: Proposer | None = None
         self._upkeep: Upkeep | None = None
         if t.sets is not None and t.lanes:
             facts = FactReader(t.forge, t.registry, t.executor, t.sets, recorder.history)
-            desk = Desk(t.lanes, facts, self.intake, self._policy, recorder, log, t.clock)
-            self.planning = Planning(t.lanes, t.sets, recorder)
+            planning = self.planning = Planning(t.lanes, t.sets, recorder)
+            desk = Desk(
+                lanes=t.lanes,
+                facts=facts,
+                plan_now=lambda number, target: planning.now.get((number, target)),
+                intake=self.intake,
+                policy=self._policy,
+                recorder=recorder,
+                log=log,
+                clock=t.clock,
+            )
             self.proposer = Proposer(desk)
             self._upkeep = Upkeep(t.lanes, t.forge, recorder, log, t.clock)
 
@@ -109,6 +121,17 @@ class Publisher:
         self.planning.record(seen, wanted, emit)
         self.proposer.run(seen, emit, stopping)  # first, so that what a new one replaces is closed with a link to it
         self._upkeep.run(seen, emit, stopping)
+
+    def show(self, cells: Iterable[Cell]) -> None:
+        """Serve approvers what this pass left."""
+        if self.planning is None:
+            return
+        try:
+            policy = self._policy().digest()
+        except ReconcilerError:
+            return  # what was served before stays; that the policy cannot be read was told when markers were taken
+        publishing = self._recorder.history.publishing
+        self.board.show(self.planning, publishing, policy, cells, self._targets.lanes)
 
     def notes(self, number: int, head: CommitId) -> tuple[Note, ...]:
         """What the pull request is told of its publishing."""

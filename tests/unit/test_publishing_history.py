@@ -48,7 +48,7 @@ class Log:
         return made
 
     def plans(self, plan: PinPlan, author_id: int | None = 5) -> None:
-        body: dict[str, Json] = {"author_id": author_id, "head": plan.head, "plan": plan.to_json()}
+        body: dict[str, Json] = {"author_id": author_id, "base": MAIN, "head": plan.head, "plan": plan.to_json()}
         self.tell(Kind.PLAN, {**body, "pull_requests": [plan.pull_request]})
 
     def intends(self, proposal: Proposal) -> CommitId:

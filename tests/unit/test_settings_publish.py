@@ -55,7 +55,7 @@ def test_targets_are_read_in_their_order(tmp_path: Path) -> None:
         (r"name: staging", "name: dev", "repositories[0].targets[1].name"),
         (r"after: dev", "after: production", "repositories[0].targets[1].after"),
         (r"after: dev", "after: staging", "repositories[0].targets[1].after"),
-        (r"/srv/git/shop-gitops.git}\n        commit", "/srv/git/shop.git}\n        commit", "repositories[0].targets[0].forge"),
+        (r"shop-gitops.git}\n        commit", "shop.git}\n        commit", "repositories[0].targets[0].forge"),
         (r"/run/secrets/commit-key", "/run/secrets/log-key", "repositories[0].targets[0].commit_key_file"),
         (r"environment: dev", "environment: Dev", "repositories[0].targets[0].environment"),
         (r", directory: /var/lib/ameide/markers", "", "repositories[0].approvals"),

@@ -75,6 +75,42 @@ def test_a_pull_request_lives_through_the_commands(run: Run, driver: LocalDriver
     assert [p["head"] for p in listing(run, driver)] == [second]
 
 
+def test_a_pull_request_is_merged_by_a_commit_on_its_base(run: Run, driver: LocalDriver) -> None:
+    at = ("--repo", driver.path)
+    opened = pygit2.Repository(str(driver.path))
+    head = driver.commit()
+    tip = opened.references["refs/heads/main"].target
+    assert run("pr", "open", *at, "--head", head)[0] == 0
+    assert run("pr", "merge", *at, 1)[0] == 0
+    merged = opened[opened.references["refs/heads/main"].target]
+    assert [str(parent) for parent in merged.parent_ids] == [str(tip), head]
+    assert [p["state"] for p in listing(run, driver, "--all")] == ["merged"]
+    assert run("pr", "merge", *at, 1)[0] == 2
+    assert run("pr", "reopen", *at, 1)[0] == 2
+    assert run("pr", "merge", *at, 2)[0] == 2
+
+
+def test_what_conflicts_is_not_merged_and_says_so(run: Run, driver: LocalDriver) -> None:
+    at = ("--repo", driver.path)
+    opened = pygit2.Repository(str(driver.path))
+    main = "refs/heads/main"
+    base = opened.references[main].target
+    heads = []
+    for text in (b"one\n", b"two\n"):
+        index = pygit2.Index()
+        index.read_tree(opened[base].tree)
+        index.add(pygit2.IndexEntry("same.txt", opened.create_blob(text), pygit2.enums.FileMode.BLOB))
+        who = pygit2.Signature("Dev", "dev@example.org", 1_700_000_000, 0)
+        heads.append(str(opened.create_commit(None, who, who, "work", index.write_tree(opened), [base])))
+        assert run("pr", "open", *at, "--head", heads[-1])[0] == 0
+    assert run("pr", "merge", *at, 1)[0] == 0
+    tip = opened.references[main].target
+    code, _, err = run("pr", "merge", *at, 2)
+    assert (code, "conflicts with main" in err) == (2, True)
+    assert opened.references[main].target == tip
+    assert [p["number"] for p in listing(run, driver)] == [2]
+
+
 def test_the_head_may_be_fetched_from_a_work_tree(run: Run, driver: LocalDriver, tmp_path: Path) -> None:
     tree = pygit2.init_repository(str(tmp_path / "clone"))
     who = pygit2.Signature("Dev", "dev@example.org", 1_700_000_000, 0)

@@ -1,0 +1,52 @@
+"""Settings → the adapters of a target's GitOps repository, at whichever forge it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Final, NamedTuple
+
+from reconciler.adapters.forge_gitea import GiteaChanges
+from reconciler.adapters.forge_github_writer import GitHubChanges
+from reconciler.adapters.forge_gitlab_writer import GitLabChanges
+from reconciler.adapters.forge_local import LocalForge
+from reconciler.adapters.forge_local_writer import LocalForgeWriter
+from reconciler.adapters.git_remote import Remote, remote
+from reconciler.code_forge import reached
+from reconciler.ports import Clock, ForgeWriter, Metrics, Random, RepositoryIdentity
+from reconciler.settings_forge import GiteaForgeSettings, GitLabForgeSettings, LocalForgeSettings
+from reconciler.settings_model import Settings
+from reconciler.settings_publish import TargetSettings
+
+PERMISSIONS: Final[Mapping[str, str]] = {"metadata": "read", "contents": "write", "pull_requests": "write"}
+"""What a GitHub App's installation has to grant to push branches and open pull requests."""
+
+
+class GitOpsForge(NamedTuple):
+    """Where a target's pull requests are opened, and where its branches are pushed to."""
+
+    identity: RepositoryIdentity
+    changes: ForgeWriter
+    remote: Remote
+
+
+@contextmanager
+def opened_target(
+    settings: Settings, target: TargetSettings, *, clock: Clock, random: Random, metrics: Metrics
+) -> Iterator[GitOpsForge]:
+    """Ask the forge who the GitOps repository is, and keep its client open for the block; errors as `opened`."""
+    forge = target.forge
+    if isinstance(forge, LocalForgeSettings):
+        yield GitOpsForge(LocalForge(forge.path).repository(), LocalForgeWriter(forge.path), remote(forge.git_url))
+        return
+    name = f"target {target.name}"
+    with reached(settings, forge, name, PERMISSIONS, clock=clock, random=random, metrics=metrics) as at:
+        source = remote(forge.git_url, token=at.token.token, ca_file=forge.ca_file)
+        changes: ForgeWriter
+        if isinstance(forge, GitLabForgeSettings):
+            changes = GitLabChanges(at.named)
+        elif isinstance(forge, GiteaForgeSettings):
+            changes = GiteaChanges(at.named)
+        else:
+            changes = GitHubChanges(at.named)
+        yield GitOpsForge(at.identity, changes, source)

@@ -1,0 +1,89 @@
+"""Plans as they are served to approvers: what the last pass left, read by other threads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final, NamedTuple
+
+from reconciler.approval.served import Missing, ServedPlan
+from reconciler.matrix import DONE, Cell
+from reconciler.publishing.planning import Planning
+from state.oci import Digest
+from state.pin_plan import PinPlan
+from state.publishing import Publishing
+
+REASONS_MAX: Final = 200
+
+
+class _Shown(NamedTuple):
+    plans: Mapping[Digest, ServedPlan]
+    newest: Mapping[tuple[int, str], ServedPlan]
+    missing: Mapping[int, tuple[str, ...]]
+    """Pull request → what its head still lacks."""
+    targets: frozenset[str]
+
+
+class Board:
+    """What one repository serves; replaced as a whole, so that a reader sees one pass."""
+
+    def __init__(self) -> None:
+        self._shown = _Shown({}, {}, {}, frozenset())
+
+    def show(
+        self,
+        planning: Planning,
+        publishing: Publishing,
+        policy: Digest,
+        cells: Iterable[Cell],
+        targets: Iterable[str],
+    ) -> None:
+        """Serve this from now on."""
+        bases = {**publishing.plan_bases, **planning.approved_bases}
+        plans = {
+            digest: ServedPlan(plan, bases[digest], policy, _current(planning, digest, plan))
+            for digest, plan in publishing.plans.items()
+        }
+        newest = {at: plans[digest] for at, plan in planning.now.items() if (digest := plan.digest()) in plans}
+        missing: dict[int, list[str]] = {}
+        for cell in cells:
+            reasons = missing.setdefault(cell.pr, [])
+            if cell.state not in DONE and len(reasons) < REASONS_MAX:
+                reasons.append(f"{cell.component or 'the whole head'}: {cell.reason}")
+        for (number, target), why in planning.problems.items():
+            missing.setdefault(number, []).append(f"target {target}: {why}")
+        told = {number: tuple(reasons) for number, reasons in missing.items()}
+        self._shown = _Shown(plans, newest, told, frozenset(targets))
+
+    def by_digest(self, digest: Digest) -> ServedPlan | None:
+        """A plan that was recorded; None if there is none."""
+        return self._shown.plans.get(digest)
+
+    def newest(self, pull_request: int, target: str) -> ServedPlan | Missing | None:
+        """The plan that holds now for a pull request, or what is missing; None if there is no such target."""
+        shown = self._shown
+        if target not in shown.targets:
+            return None
+        if (found := shown.newest.get((pull_request, target))) is not None:
+            return found
+        if pull_request not in shown.missing:
+            return Missing((f"no open pull request #{pull_request} was seen yet",))
+        return Missing(shown.missing[pull_request] or ("its release set is not published yet",))
+
+
+def _current(planning: Planning, digest: Digest, plan: PinPlan) -> tuple[str | None, ...]:
+    known = planning.current.get(digest, {})
+    return tuple(known.get((e.file, e.key)) for e in plan.edits)
+
+
+class Boards:
+    """Implements `approval.served.Plans` for every repository of a process, by configured name."""
+
+    def __init__(self, boards: Mapping[str, Board]) -> None:
+        self._boards = dict(boards)
+
+    def by_digest(self, digest: Digest) -> ServedPlan | None:
+        return next((found for b in self._boards.values() if (found := b.by_digest(digest)) is not None), None)
+
+    def newest(self, repository: str, pull_request: int, target: str) -> ServedPlan | Missing | None:
+        board = self._boards.get(repository)
+        return None if board is None else board.newest(pull_request, target)
