@@ -74,6 +74,9 @@ METRICS: Final[dict[str, Metric]] = {
     ),
     "config_loads": Metric(Kind.COUNTER, ("result",), "Loads of the configuration by result."),
     "webhooks": Metric(Kind.COUNTER, ("repository", "result"), "Deliveries of forges by result."),
+    "markers": Metric(
+        Kind.COUNTER, ("repository", "result"), "Markers that were posted: received, refused, or failed on our side."
+    ),
     "plugin_answers": Metric(
         Kind.COUNTER, ("repository", "result"), "Answers to the ApplicationSet controller: served, or unsure."
     ),

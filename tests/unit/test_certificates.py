@@ -56,11 +56,12 @@ def test_texts_of_every_length_are_read(length: int) -> None:
 
 
 def test_every_claim_is_read_from_its_own_extension() -> None:
-    found = claims_of(certificate({n: utf8(f"value {n}") for n in (8, 9, 11, 12, 13, 14, 15)}))
+    found = claims_of(certificate({n: utf8(f"value {n}") for n in (8, 9, 11, 12, 13, 14, 15, 23)}))
     assert found.identity == WORKFLOW
     assert (found.issuer, found.build_signer, found.runner_environment) == ("value 8", "value 9", "value 11")
     assert (found.source_repository, found.source_revision) == ("value 12", "value 13")
     assert (found.source_ref, found.source_repository_id) == ("value 14", "value 15")
+    assert found.environment == "value 23"
 
 
 def test_the_older_issuer_counts_only_where_the_newer_is_missing() -> None:

@@ -1,0 +1,31 @@
+"""Several channels as one: a channel that fails takes nothing from the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from reconciler.ports import Markers
+from state.errors import ReconcilerError
+
+
+class JoinedMarkers:
+    """Implements `ports.Markers`.
+
+    Args:
+        channels: by the name that `failed` is told.
+        failed: called with name and error of a channel that could not be read now.
+    """
+
+    def __init__(self, channels: Mapping[str, Markers], failed: Callable[[str, ReconcilerError], None]) -> None:
+        self._channels = dict(channels)
+        self._failed = failed
+
+    def pending(self) -> Sequence[bytes]:
+        """What all channels have, each envelope once."""
+        found: dict[bytes, None] = {}
+        for name, channel in self._channels.items():
+            try:
+                found.update(dict.fromkeys(channel.pending()))
+            except ReconcilerError as error:
+                self._failed(name, error)
+        return tuple(found)

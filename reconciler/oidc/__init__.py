@@ -1,0 +1,1 @@
+"""Tokens of whoever carries a marker: they say who asks, never who approves."""
