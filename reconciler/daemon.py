@@ -21,12 +21,17 @@ from reconciler.looking import Tick
 from reconciler.loop import Condition, Loop
 from reconciler.opening import OpenedLate
 from reconciler.passes import PassReport
+from reconciler.publish_wiring import marker_inboxes
+from reconciler.publishing.board import Boards
 from reconciler.settings import Loaded, load
 from reconciler.settings_forge import LocalForgeSettings
+from reconciler.web import markers as markers_app
+from reconciler.web import plans as plans_app
 from reconciler.web import plugin as plugin_app
 from reconciler.web import webhooks as webhooks_app
 from reconciler.web.apps import Handler, public_app
 from reconciler.web.host import Host
+from reconciler.web.plans import PlanPages
 from state.errors import Fenced, ReconcilerError, Terminal, Transient
 from state.oci import Digest
 
@@ -141,7 +146,14 @@ class Daemon:
             stack.callback(self._forget_loop)
             webhooks = wiring.webhooks_of(common, made, loop.hint)
             plugin = wiring.plugin_of(common, made)
-            below: dict[str, Handler] = {webhooks_app.PREFIX: webhooks.handle, plugin_app.PREFIX: plugin.handle}
+            inboxes = stack.enter_context(marker_inboxes(common, loop.hint))
+            plans = PlanPages(Boards({r.name: made[r.name].board for r in settings.repositories if r.targets}))
+            below: dict[str, Handler] = {
+                webhooks_app.PREFIX: webhooks.handle,
+                plugin_app.PREFIX: plugin.handle,
+                markers_app.PREFIX: inboxes.handle,
+                plans_app.PREFIX: plans.handle,
+            }
             host = stack.enter_context(self._host(loaded, below))
             stack.enter_context(self._wakeups(loaded, loop))
             self._emit.emit(Event.STARTED, version=__version__, config_digest=loaded.digest, mode=settings.mode.value)

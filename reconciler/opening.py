@@ -14,6 +14,7 @@ from typing import NamedTuple
 from reconciler.looking import Rules
 from reconciler.passes import PassReport, Repository
 from reconciler.previews import Previews
+from reconciler.publishing.board import Board
 from state.errors import ConfigError, Fenced, LogBusy, ReconcilerError, Terminal, Transient
 from state.git import CommitId
 from state.oci import Digest
@@ -82,6 +83,11 @@ class OpenedLate:
         if writer is None or writer.previews is None:
             return "the repository could not be opened yet"
         return writer.previews.answer()
+
+    def board(self) -> Board | None:
+        """What approvers are served of it; None until it was opened, and where nothing is published."""
+        publisher = None if self._writer is None else self._writer.repository.publisher
+        return None if publisher is None else publisher.board
 
     def _opened(self) -> Writer:
         if self._writer is None:

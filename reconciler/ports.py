@@ -458,6 +458,9 @@ class Markers(Protocol):
     def pending(self) -> Sequence[bytes]:
         """The envelopes that wait, each bounded in size; the same one may be returned again."""
 
+    def done(self, markers: Iterable[Digest]) -> None:
+        """These envelopes were recorded or will never count: a channel that keeps its own may forget them."""
+
 
 # --- what is remembered and told -------------------------------------------------------------------------------------
 

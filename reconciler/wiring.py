@@ -31,6 +31,7 @@ from reconciler.observe import Observer
 from reconciler.opening import OpenedLate, Writer, is_outage
 from reconciler.passes import Reporting, Repository
 from reconciler.previews import LabelMode, Previews
+from reconciler.publish_wiring import publish_targets_of
 from reconciler.settings import Loaded, RepositorySettings, Settings, to_policy
 from reconciler.web.plugin import Plugin, Source
 from reconciler.web.webhooks import Hook, Webhooks
@@ -187,6 +188,7 @@ def writer(common: Shared, repository: RepositorySettings, tick: Tick | None = N
         readers(common, repository, forge, tick) as sources,
         open_log(common, repository, forge.identity.id) as log,
         _previews_of(common, repository, forge) as previews,
+        publish_targets_of(common, repository, forge.identity.id, sources, common.registries) as publish,
     ):
         reporting = Reporting(common.emit, common.metrics, forge.status())
         accepted = acceptances_of(common.settings, forge.identity.id)
@@ -200,6 +202,7 @@ def writer(common: Shared, repository: RepositorySettings, tick: Tick | None = N
             acceptances=accepted,
             release=release,
             previews=previews,
+            publish=publish,
         )
         yield Writer(made, forge.identity.id, previews)
 
@@ -292,6 +295,8 @@ def rehearse(
 def _rehearse(common: Shared, repository: RepositorySettings) -> None:
     with code_forge(common, repository) as forge, readers(common, repository, forge) as sources:
         release_targets_of(repository, common.registries, sources.verifier, common.executor)
+        with publish_targets_of(common, repository, forge.identity.id, sources, common.registries):
+            pass
         log = open_log(common, repository, forge.identity.id)
         reader = _log_reader(repository, forge.identity.id)
         if reader is not None and (key := key_in_force(reader)) != log.public_key:

@@ -14,6 +14,8 @@ pytest_plugins: list[str] = [
     "tests.fixtures.log",
     "tests.fixtures.log_remote",
     "tests.fixtures.certificates",
+    "tests.fixtures.proving",
+    "tests.fixtures.approving",
     "tests.fixtures.registry_stub",
     "tests.fixtures.distribution",
     "tests.fixtures.local_forge",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final, Self
 
@@ -14,6 +14,7 @@ from reconciler.adapters.git_tree import TREE, MissingObjects, Trees, parts
 from state.approval import MARKER_MAX_BYTES
 from state.errors import ConfigError, Terminal
 from state.git import CommitId, RefName
+from state.oci import Digest
 
 DIRECTORY: Final = "markers"
 FILES_MAX: Final = 1000
@@ -64,6 +65,10 @@ class BranchMarkers:
             self._last = tip, self._mirror.with_objects(lambda repository: self._read(repository, tip))
         self._mirror.drop(self._mirror.kept() - {tip})
         return self._last[1]
+
+    def done(self, markers: Iterable[Digest]) -> None:
+        """Nothing: the branch is the approvers'."""
+        del markers
 
     def _read(self, repository: pygit2.Repository, tip: CommitId) -> tuple[bytes, ...]:
         trees = Trees(repository)

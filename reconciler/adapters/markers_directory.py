@@ -6,10 +6,11 @@ here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from reconciler.adapters.marker_files import newest
+from state.oci import Digest
 
 
 class DirectoryMarkers:
@@ -21,3 +22,7 @@ class DirectoryMarkers:
     def pending(self) -> Sequence[bytes]:
         """The newest `marker_files.FILES_MAX` files, oldest first. Raises ConfigError if there is no such directory."""
         return tuple(file.raw for file in newest(self._directory, lambda name: not name.startswith(".")))
+
+    def done(self, markers: Iterable[Digest]) -> None:
+        """Nothing: the files are whoever's dropped them."""
+        del markers

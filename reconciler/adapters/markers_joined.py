@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from reconciler.ports import Markers
 from state.errors import ReconcilerError
+from state.oci import Digest
 
 
 class JoinedMarkers:
@@ -29,3 +30,9 @@ class JoinedMarkers:
             except ReconcilerError as error:
                 self._failed(name, error)
         return tuple(found)
+
+    def done(self, markers: Iterable[Digest]) -> None:
+        """Tells every channel."""
+        told = tuple(markers)
+        for channel in self._channels.values():
+            channel.done(told)

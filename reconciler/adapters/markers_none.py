@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+
+from state.oci import Digest
 
 
 class NoMarkers:
@@ -10,3 +12,6 @@ class NoMarkers:
 
     def pending(self) -> Sequence[bytes]:
         return ()
+
+    def done(self, markers: Iterable[Digest]) -> None:
+        del markers

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, NamedTuple
 
 from reconciler.approval.served import Missing, ServedPlan
@@ -78,12 +78,22 @@ def _current(planning: Planning, digest: Digest, plan: PinPlan) -> tuple[str | N
 class Boards:
     """Implements `approval.served.Plans` for every repository of a process, by configured name."""
 
-    def __init__(self, boards: Mapping[str, Board]) -> None:
+    def __init__(self, boards: Mapping[str, Callable[[], Board | None]]) -> None:
+        """A board is None until its repository was opened."""
         self._boards = dict(boards)
 
     def by_digest(self, digest: Digest) -> ServedPlan | None:
-        return next((found for b in self._boards.values() if (found := b.by_digest(digest)) is not None), None)
+        for board in (find() for find in self._boards.values()):
+            if board is not None and (found := board.by_digest(digest)) is not None:
+                return found
+        return None
 
     def newest(self, repository: str, pull_request: int, target: str) -> ServedPlan | Missing | None:
-        board = self._boards.get(repository)
-        return None if board is None else board.newest(pull_request, target)
+        if (find := self._boards.get(repository)) is None:
+            return None
+        board = find()
+        return (
+            Missing(("the repository could not be opened yet",))
+            if board is None
+            else board.newest(pull_request, target)
+        )

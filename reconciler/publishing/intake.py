@@ -59,8 +59,8 @@ class Intake:
         """
         signers = self._signers()
         logged = self._recorder.history.publishing.marker_digests
-        arrived = ((raw, Digest.of(raw)) for raw in self._markers.pending())
-        fresh = [raw for raw, digest in arrived if digest not in logged and digest not in self.dropped]
+        arrived = {Digest.of(raw): raw for raw in self._markers.pending()}
+        fresh = [raw for digest, raw in arrived.items() if digest not in logged and digest not in self.dropped]
         # Revocations last: what they revoke may have arrived with them.
         signed = []
         for raw in fresh[:PER_PASS_MAX]:
@@ -71,6 +71,8 @@ class Intake:
         signed.sort(key=lambda pair: isinstance(pair[1].marker, Revocation))
         for raw, one in signed:
             self._record(raw, one, signers.policy, emit)
+        if over := [digest for digest in arrived if digest in logged or digest in self.dropped]:
+            self._markers.done(over)
 
     def read(self, marker: LoggedMarker) -> Signed:
         """A recorded marker, verified against the policy in force. Raises RefusedMarker."""

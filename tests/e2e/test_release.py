@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,7 @@ import requests
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from reconciler.demo.ci import SOURCE, Keys, Publisher, publisher
-from reconciler.demo.world import COMPONENTS, MAIN
+from reconciler.demo.world import COMPONENTS
 from reconciler.evidence.found import Found, Layout
 from reconciler.evidence.keys import KeyAuthority
 from state.entry import Kind
@@ -24,75 +22,11 @@ from state.release_set import PREDICATE_TYPE, ReleaseSet
 from state.statement import SPDX, VERIFICATION_SUMMARY, parse
 from tests.fixtures.evidence import b64, simple_signing, statement
 from tests.fixtures.oci_images import encode, push_blob, push_with_buildkit_statement, put_raw
-from tests.fixtures.shop import DOCS, IMAGE_NAMES, Shop, cells, changes, open_shop
+from tests.fixtures.proving import Proving
+from tests.fixtures.shop import DOCS, IMAGE_NAMES, Shop, cells, changes
 from tests.fixtures.sigstore import PrivateSigstore, claims, token, write_json
 
 BRANCH = RefName.branch("work")
-
-
-class Proving:
-    """A shop whose config asks for provenance, with CI's key, a stranger's, and the reconciler's own."""
-
-    def __init__(self, shop: Shop, ci: Publisher) -> None:
-        self.shop = shop
-        self.publisher = ci
-        keys = shop.root / "keys"
-        keys.mkdir()
-        self.ci, self.stranger, self.own = (Keys(keys, name) for name in ("ci", "stranger", "own"))
-        self.releases = Repository(f"{shop.host}/shop/release-sets")
-        shop.configure(shop=self.settings())
-
-    def settings(self, **verification: Any) -> dict[str, Any]:
-        return {
-            "verification": {
-                "baseline": "provenance",
-                "pull_request": "provenance",
-                "authority": {"kind": "keys", "public_key_files": [str(self.ci.public)]},
-                "source_repository": SOURCE,
-                **verification,
-            },
-            "evidence": {
-                "signer": {
-                    "kind": "key",
-                    "key_file": str(self.own.private),
-                    "password_file": str(self.own.password),
-                },
-                "release_sets": str(self.releases),
-            },
-        }
-
-    def attests(self, image: str, tag: str, revision: CommitId, keys: Keys | None = None, ref: RefName = MAIN) -> None:
-        manifest = self.shop.tag(image, tag)
-        assert manifest is not None
-        repository = self.shop.world.repository(image)
-        self.publisher.attest(keys or self.ci, repository, manifest.digest, ref, revision)
-
-    def attests_mains(self, *but: str) -> None:
-        tip = self.shop.world.tip(self.shop.code)
-        for image in set(IMAGE_NAMES).difference(but):
-            self.attests(image, "main", tip)
-
-    def get(self, path: str) -> Any:
-        assert self.shop.registry is not None
-        return self.shop.registry.call("GET", f"/v2/shop/{path}")
-
-    def release(self, head: CommitId) -> tuple[Digest, ReleaseSet] | None:
-        answer = self.get(f"release-sets/manifests/{head}")
-        if answer.status_code == 404:
-            return None
-        layer = answer.json()["layers"][0]["digest"]
-        raw = self.get(f"release-sets/blobs/{layer}").content
-        return Digest(answer.headers["Docker-Content-Digest"]), ReleaseSet.parse(raw)
-
-    def referrers(self, image: str, digest: Digest) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = self.get(f"{image}/referrers/{digest}").json()["manifests"]
-        return rows
-
-
-@pytest.fixture
-def proving(tmp_path: Path) -> Iterator[Proving]:
-    with open_shop(tmp_path / "shop") as shop, publisher(shop.host) as ci:
-        yield Proving(shop, ci)
 
 
 def states(report: Any, pr: int) -> dict[str, tuple[str, str, str]]:
