@@ -197,7 +197,7 @@ class GitHubForge:
         branch = self._branch_of(number, head)
         if branch is None:
             return None
-        query = {"ref": branch, "per_page": LAST_PUSHES_MAX}
+        query: dict[str, str | int] = {"ref": branch, "per_page": LAST_PUSHES_MAX}
         answer = self._client.get(self._repository.path("/activity"), query)
         what = f"pushes of {branch.short}"
         for row in rows(answer, what):

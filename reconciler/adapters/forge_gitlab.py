@@ -141,7 +141,7 @@ class GitLabForge(GitHubForge):
         branch = self._branch_of(number, head)
         if branch is None:
             return None
-        query = {"action": "pushed", "sort": "desc", "per_page": LAST_PUSHES_MAX}
+        query: dict[str, str | int] = {"action": "pushed", "sort": "desc", "per_page": LAST_PUSHES_MAX}
         answer = self._client.get(self._repository.path("/events"), query)
         what = f"pushes of {branch.short}"
         for row in rows(answer, what):
