@@ -11,16 +11,18 @@ from is the catalogue's word.
           - environment: dev
             file: sources/values/env/dev/apps/orders-v0.yaml
             key: image.ref
+
+What a key may be: `reconciler.gitops.keys`. One with brackets inside `{…}` has to be in quotes.
 """
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator
 
 from reconciler.declared import Declared, InsidePath, Reading
+from reconciler.gitops.keys import key_text
 from reconciler.strict_yaml import Location
 from state.git import CommitId
 from state.observed import Inventory, Pin
@@ -31,19 +33,12 @@ DEFAULT_KEY: Final = "image.ref"
 
 _CATALOGUE: Final = "the catalogue (code repository)"
 _MISPLACED: Final = dict.fromkeys(("images", "image", "repository", "inputs", "platforms"), _CATALOGUE)
-_KEY: Final = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
-
-
-def _key(text: str) -> str:
-    if len(text) > 255 or not _KEY.fullmatch(text):
-        raise ValueError("expected keys with dots between them, such as image.ref")
-    return text
 
 
 class _Pin(Declared):
     environment: Annotated[str, AfterValidator(target_name)]
     file: InsidePath
-    key: Annotated[str, AfterValidator(_key)] = DEFAULT_KEY
+    key: Annotated[str, AfterValidator(key_text)] = DEFAULT_KEY
 
 
 class _Component(Declared):

@@ -16,6 +16,7 @@ from reconciler.gitops.documents import File, children, identity, is_null, is_te
 from reconciler.gitops.keys import Item, Key
 
 _ANCHOR: Final = re.compile(r"&[^\s,\[\]{}]+[ \t]+")
+_COLON: Final = re.compile(r"\s*:")
 _PLAIN: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/:@-]*[A-Za-z0-9])?")
 
 
@@ -62,15 +63,15 @@ class Finder:
     def find(self, key: Key) -> Place:
         """Raises Problem."""
         node, at = self._root(key), "the document"
-        mapping: Node = node
+        mapping = name = node
         for number, step in enumerate(key.steps, start=1):
             mapping = node
-            node = self._value(node, step.name, at)
+            name, node = self._value(node, step.name, at)
             at = ".".join(map(str, key.steps[:number]))
             if step.item is not None:
                 node = self._item(node, step.item, at)
         assert isinstance(mapping, MappingNode)  # noqa: S101 - _value raises for all else
-        return self._scalar(node, mapping, at)
+        return self._scalar(node, name, mapping, at)
 
     def image(self, key: Key, place: Place) -> str:
         """The whole reference that the place holds; empty where it holds none. Raises Problem."""
@@ -98,7 +99,7 @@ class Finder:
             raise Problem(f"expected one document {key.document}, got {got}")
         return found[0]
 
-    def _value(self, node: Node, name: str, at: str) -> Node:
+    def _value(self, node: Node, name: str, at: str) -> tuple[Node, Node]:
         if not isinstance(node, MappingNode):
             raise Problem(f"expected a mapping at {at}, got {kind_of(node)} on line {line(node)}")
         found = own(node, name)
@@ -117,7 +118,7 @@ class Finder:
                     f"{name} in {at} on line {line(key)} is shared by aliases (*{value.anchor}); an edit would change "
                     "those places too: write their values out"
                 )
-        return value
+        return key, value
 
     def _item(self, node: Node, item: Item, at: str) -> Node:
         if not isinstance(node, SequenceNode):
@@ -132,11 +133,18 @@ class Finder:
             raise Problem(f"the item at {at} is shared by aliases; write it out")
         return found[0]
 
-    def _scalar(self, node: Node, mapping: MappingNode, at: str) -> Place:
+    def _scalar(self, node: Node, name: Node, mapping: MappingNode, at: str) -> Place:
         where = f"{at} on line {line(node)}"
         if not isinstance(node, ScalarNode) or not (is_text(node) or is_null(node)):
             raise Problem(f"expected text at {where}, got {kind_of(node)}; put it in quotes if text is meant")
         start, end, text = node.start_mark.index, node.end_mark.index, self._file.text
+        if is_null(node) and not node.value:  # whose marks may be of what comes next
+            colon = _COLON.match(text, name.end_mark.index)
+            if node.anchor is not None or colon is None:
+                raise Problem(
+                    f"expected a value at {at} on line {line(name)}, got none; write an empty text ('') there"
+                )
+            return Place(colon.end(), colon.end(), "", "", mapping)
         if node.style in {"|", ">"} or node.start_mark.line != node.end_mark.line:
             raise Problem(f"expected text on one line at {where}, got a block of lines; write it on one line")
         anchored = _ANCHOR.match(text, start, end)
@@ -150,8 +158,6 @@ class Finder:
         located = len(raw) >= 2 and raw.endswith(quote) if quote else is_null(node) or raw == value
         if not located or "\n" in inner:
             raise Problem(f"the characters at {where} cannot be told apart; write it plainly, on one line")
-        if start == end and text[start - 1 : start] != ":":
-            raise Problem(f"expected a value at {where}, got a key alone; write {at.rpartition('.')[2]}: there")
         return Place(start, end, value, quote, mapping)
 
 

@@ -10,6 +10,14 @@ from state.git import CommitId
 from state.observed import Inventory, Pin
 
 COMMIT = CommitId("b" * 40)
+PINNED = """\
+version: 1
+components:
+  a:
+    previewed: true
+    pins:
+    - {{environment: dev, file: x, key: '{}'}}
+"""
 
 
 def problems(raw: bytes) -> tuple[str, ...]:
@@ -69,3 +77,19 @@ def test_one_place_cannot_be_the_pin_of_two_components() -> None:
     raw = f"version: 1\ncomponents:\n  a: {one}\n  b: {one}\n".encode()
     (problem,) = problems(raw)
     assert problem.startswith("components.b.pins[0] (line 4): x image.ref is already a pin of components.a")
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["image.ref", "images[name=ghcr.io/acme/orders].digest", "Deployment/orders#spec.containers[name=app].image"],
+)
+def test_a_pin_takes_every_key_of_the_grammar(key: str) -> None:
+    raw = PINNED.format(key)
+    assert parse_inventory(raw.encode(), COMMIT).pins["a"] == (Pin("x", key, "dev"),)
+
+
+@pytest.mark.parametrize("key", ["containers[0].image", "images[name=x]", "a[b=c", "Deployment#image", "image.ref "])
+def test_a_key_that_is_none_is_told_with_its_line(key: str) -> None:
+    raw = PINNED.format(key)
+    (problem,) = problems(raw.encode())
+    assert problem.startswith("components.a.pins[0].key (line 6): key: ")
