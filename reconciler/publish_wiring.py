@@ -80,6 +80,7 @@ def publish_targets_of(
             signers=approvers.signers,
             lanes=lanes,
             sets=sets,
+            inventory=sources.gitops.inventory,
             forge=sources.forge,
             registry=sources.registry,
             executor=sources.executor,

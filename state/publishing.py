@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from state.canonical import Json, reading, texts
+from state.canonical import Json, Reader, reading, texts
 from state.entry import Entry, Kind
 from state.errors import InvalidValue
 from state.git import CommitId, RefName
@@ -150,6 +150,16 @@ class LoggedMarker(NamedTuple):
     """What it approves; None for an admission."""
 
 
+class People(NamedTuple):
+    """Who is behind a head, by numeric forge id; None where the forge did not tell."""
+
+    author_id: int | None
+    last_pusher_id: int | None
+
+
+NOBODY: Final = People(None, None)
+
+
 class Publishing:
     """The state that the entries about publishing add up to. `apply` every entry once, in order."""
 
@@ -161,8 +171,8 @@ class Publishing:
         """Plan → the base branch of its pull request when it was recorded."""
         self.markers: dict[str, LoggedMarker] = {}
         """Marker id → the first marker that had it; approvals and admissions."""
-        self.authors: dict[int, int] = {}
-        """Pull request → its author, as recorded with its last plan; a promotion may come when it is closed."""
+        self.people: dict[tuple[int, CommitId], People] = {}
+        """(pull request, head) → whose they are, as recorded with a plan: a promotion may come when it is closed."""
         self.marker_digests: set[Digest] = set()
         """Digests of all envelopes that were ever logged."""
         self.revoked: dict[str, CommitId] = {}
@@ -183,8 +193,8 @@ class Publishing:
                 self.plans[plan.digest()] = plan
                 self.plan_bases[plan.digest()] = RefName(body.text("base"))
                 self.newest_plan[plan.pull_request, plan.target.name] = plan.digest()
-                if entry.body.get("author_id") is not None:
-                    self.authors[plan.pull_request] = body.integer("author_id")
+                people = People(_id(body, entry.body, "author_id"), _id(body, entry.body, "last_pusher_id"))
+                self.people[plan.pull_request, plan.head] = people
             case Kind.MARKER:
                 marker = LoggedMarker(
                     entry=entry_id,
@@ -223,8 +233,8 @@ class Publishing:
 
     def running(self, target: str) -> list[PinPlan]:
         """The plans that were merged to `target`, newest last; what an environment runs is told by its files."""
-        merged = [s for s in self.proposals.values() if s.state is ProposalState.MERGED]
-        return [self.plans[s.proposal.plan] for s in merged if s.proposal.target == target]
+        merged = [s.proposal for s in self.proposals.values() if s.state is ProposalState.MERGED]
+        return [self.plans[p.plan] for p in merged if p.target == target and p.plan in self.plans]
 
     def _intend(self, entry_id: CommitId, proposals: tuple[Proposal, ...]) -> None:
         self.open_steps[entry_id] = proposals
@@ -268,16 +278,21 @@ class Publishing:
         return standing
 
     def _forget(self, head: CommitId) -> None:
-        """An ended head: its plans go, but for those of pull requests that are not over, or that were merged last."""
+        """An ended head: its plans go, but for those of pull requests that are not over, or that were merged last.
+
+        What became of a pull request stays known: a head may come back, and a person's no is for good.
+        """
         newest = {s.proposal.target: s for s in self.proposals.values() if s.state is ProposalState.MERGED}
-        for branch, standing in [*self.proposals.items()]:
-            over = standing.state in FINAL and newest.get(standing.proposal.target) is not standing
-            if standing.proposal.head == head and over:
-                del self.proposals[branch]
-        kept = {s.proposal.plan for s in self.proposals.values()}
-        gone = [digest for digest, plan in self.plans.items() if plan.head == head and digest not in kept]
-        for digest in gone:
+        needed = {s.proposal.plan for s in (*newest.values(), *self.live())}
+        for digest in [d for d, plan in self.plans.items() if plan.head == head and d not in needed]:
             plan = self.plans.pop(digest)
             del self.plan_bases[digest]
             if self.newest_plan.get(at := (plan.pull_request, plan.target.name)) == digest:
                 del self.newest_plan[at]
+        if not any(plan.head == head for plan in self.plans.values()):
+            for key in [key for key in self.people if key[1] == head]:
+                del self.people[key]
+
+
+def _id(read: Reader, body: Mapping[str, Json], key: str) -> int | None:
+    return None if body.get(key) is None else read.integer(key)

@@ -14,8 +14,6 @@ pytest_plugins: list[str] = [
     "tests.fixtures.log",
     "tests.fixtures.log_remote",
     "tests.fixtures.certificates",
-    "tests.fixtures.proving",
-    "tests.fixtures.approving",
     "tests.fixtures.registry_stub",
     "tests.fixtures.distribution",
     "tests.fixtures.local_forge",
@@ -27,6 +25,8 @@ pytest_plugins: list[str] = [
     "tests.fixtures.gitlab_server",
     "tests.fixtures.shop",
     "tests.fixtures.sigstore",
+    "tests.fixtures.proving",
+    "tests.fixtures.approving",
 ]
 
 

@@ -175,20 +175,26 @@ class LocalPullRequests:
         if stored is None or stored.head is None or stored.record.state is not State.OPEN:
             raise InvalidValue(f"{self.repository.path}: no pull request {number} is open")
         opened, base = self.repository.open(), stored.record.base
-        tip = target(opened, base)
+        tip, head = target(opened, base), self._branch_tip(stored.record) or stored.head
         if tip is None:
             raise InvalidValue(f"{self.repository.path}: no branch {base.short} to merge into")
-        merged = opened.merge_commits(tip, stored.head)
+        merged = opened.merge_commits(tip, head)
         if merged.conflicts is not None:
             raise InvalidValue(f"pull request {number} conflicts with {base.short}; push a commit that mends it")
         who = pygit2.Signature("ameide local", "local@ameide.invalid")
         text = f"Merge pull request {number}\n"
         tree = merged.write_tree(opened)
-        made = CommitId(str(opened.create_commit(None, who, who, text, tree, [tip, stored.head])))
+        made = CommitId(str(opened.create_commit(None, who, who, text, tree, [tip, head])))
         if not self.repository.swap(base, tip, made):
             raise StaleObservation(f"{self.repository.path}: {base.short} moved while {number} was merged; try again")
         self.store.edit(number, lambda record: replace(record, state=State.MERGED))
         return made
+
+    def _branch_tip(self, record: Record) -> str | None:
+        """Where a branch of the repository itself is that a pull request was opened from: it may have moved on."""
+        if record.head_branch is None or record.head_repository_id != self.repository.id():
+            return None
+        return target(self.repository.open(), record.head_branch)
 
     def label(self, number: int, add: Iterable[str] = (), remove: Iterable[str] = ()) -> Record:
         """Add and remove labels, whoever else does the same at this moment."""

@@ -15,6 +15,7 @@ from state.hold import REMEDY
 from state.observed import Present, Snapshot, Unknown
 from state.oci import Digest, Repository, Tag
 from state.pin_plan import PinPlan
+from state.publishing import NOBODY
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ class FactReader:
         """
         # The registry first: what may change at any moment is read last, so that it is as fresh as it can be.
         release, tags = self.sets.current(plan.head), self._tags(plan)
+        told = self.history.publishing.people.get((plan.pull_request, plan.head), NOBODY)
         pusher = self.forge.last_pusher(plan.pull_request, plan.head)
         second = self.forge.head_of(plan.pull_request)
         now = self.forge.pull_request(plan.pull_request)
@@ -44,8 +46,8 @@ class FactReader:
             number=plan.pull_request,
             pull_request=now,
             second_witness=second,
-            author_id=self.history.publishing.authors.get(plan.pull_request) if now is None else now.author_id,
-            last_pusher_id=pusher,
+            author_id=told.author_id if now is None else now.author_id,
+            last_pusher_id=told.last_pusher_id if now is None else pusher,
             not_admitted=None if refusal is None else f"{refusal.value}: {REMEDY[refusal]}",
             held=now is not None and label is not None and label in now.labels,
             quarantined=plan.head in self.history.quarantined,

@@ -5,7 +5,8 @@ An approver is shown a plan only if it can be carried out now: every pin is ther
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import NamedTuple
 
 from reconciler.events import Emitter, Event
@@ -17,9 +18,10 @@ from reconciler.record import Recorder
 from state.entry import Kind
 from state.errors import WRITER_STOPS, ReconcilerError
 from state.git import CommitId, RefName
-from state.observed import Inventory, PullRequest, Snapshot
+from state.observed import Inventory, PullRequest, Snapshot, Unknown
 from state.oci import Digest
 from state.pin_plan import PinPlan
+from state.publishing import NOBODY, People
 
 
 class _Origin(NamedTuple):
@@ -27,14 +29,25 @@ class _Origin(NamedTuple):
 
     number: int
     base: RefName
-    author_id: int | None
+    people: Callable[[], People]
+    """Asked only for a plan that is new."""
 
 
 class Planning:
     """Records the plans of one code repository, each once."""
 
-    def __init__(self, lanes: Mapping[str, Lane], sets: PublishedSets, recorder: Recorder) -> None:
+    def __init__(
+        self,
+        lanes: Mapping[str, Lane],
+        sets: PublishedSets,
+        recorder: Recorder,
+        *,
+        inventory: Callable[[], Inventory],
+        last_pusher: Callable[[int, CommitId], int | None],
+    ) -> None:
         self._lanes = lanes
+        self._inventory = inventory
+        self._last_pusher = last_pusher
         self._sets = sets
         self._recorder = recorder
         self.problems: dict[tuple[int, str], str] = {}
@@ -57,14 +70,12 @@ class Planning:
         What cannot be read or planned is in `problems`. Raises LedgerMoved, Fenced or LogRollback.
         """
         self.problems, self.now, self.approved_bases, self._bases = {}, {}, {}, {}
-        inventory = seen.inventory
-        if isinstance(inventory, Inventory):
-            for lane in self._lanes.values():
-                if lane.after is None:
-                    for pr in admitted:
-                        self._of_release(lane, pr, inventory, emit)
-                else:
-                    self._of_promotion(lane, self._lanes[lane.after], inventory, emit)
+        for lane in self._lanes.values():
+            if lane.after is not None:
+                self._of_promotion(lane, self._lanes[lane.after], seen.inventory, emit)
+            elif isinstance(seen.inventory, Inventory):
+                for pr in admitted:
+                    self._of_release(lane, pr, seen.inventory, emit)
         for digest in self._checked.keys() - {plan.digest() for plan in self.now.values()}:
             del self._checked[digest], self.current[digest]
         for at, why in self.problems.items():
@@ -84,27 +95,34 @@ class Planning:
                 self.problems[at] = "the release set at the head's tag is not the one that the log records"
                 return
             made = of_release(release, released, pr.number, inventory, lane.target)
-            self._keep(lane, made, _Origin(pr.number, pr.base, pr.author_id), emit)
+            self._keep(lane, made, _Origin(pr.number, pr.base, partial(self._people, pr)), emit)
         except WRITER_STOPS:
             raise
         except ReconcilerError as error:
             self.problems[at] = str(error)
 
-    def _of_promotion(self, lane: Lane, lower: Lane, inventory: Inventory, emit: Emitter) -> None:
-        """The newest merged plan of the lower target that its environment runs now, copied."""
+    def _of_promotion(self, lane: Lane, lower: Lane, inventory: Inventory | Unknown, emit: Emitter) -> None:
+        """The newest merged plan of the lower target that its environment runs now, copied.
+
+        There may be no open pull request any more; then nobody else has read the inventory.
+        """
         merged = self._recorder.history.publishing.running(lower.target.name)
         try:
             base = self._base(lower) if merged else None
             runs = next((p for p in reversed(merged) if base is not None and lower.in_place(base, p)), None)
             if runs is not None:
+                inventory = self._inventory() if isinstance(inventory, Unknown) else inventory
                 publishing = self._recorder.history.publishing
-                number, author = runs.pull_request, publishing.authors.get(runs.pull_request)
-                origin = _Origin(number, publishing.plan_bases[runs.digest()], author)
+                people = publishing.people.get((runs.pull_request, runs.head), NOBODY)
+                origin = _Origin(runs.pull_request, publishing.plan_bases[runs.digest()], lambda: people)
                 self._keep(lane, of_promotion(runs, inventory, lane.target), origin, emit)
         except WRITER_STOPS:
             raise
         except ReconcilerError as error:
             self.problems[merged[-1].pull_request, lane.target.name] = str(error)
+
+    def _people(self, pr: PullRequest) -> People:
+        return People(pr.author_id, self._last_pusher(pr.number, pr.head))
 
     def _base(self, lane: Lane) -> CommitId:
         name = lane.target.name
@@ -127,12 +145,14 @@ class Planning:
         self.approved_bases[digest] = origin.base
         if self._recorder.history.publishing.newest_plan.get(at) == digest:
             return
+        people = origin.people()
         self._recorder.append(
             Kind.PLAN,
             {
-                "author_id": origin.author_id,
+                "author_id": people.author_id,
                 "base": origin.base,
                 "head": made.head,
+                "last_pusher_id": people.last_pusher_id,
                 "plan": made.to_json(),
                 "pull_requests": [made.pull_request],
             },

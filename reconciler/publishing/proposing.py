@@ -41,6 +41,8 @@ from state.publishing import Proposal, ProposalState, Step
 PER_PASS_MAX: Final = 20
 """Plans that one pass judges approvals for; the next pass goes on."""
 
+_PUBLISHED: Final = frozenset({ProposalState.INTENDED, ProposalState.OPEN, ProposalState.MERGED})
+
 
 class Told(NamedTuple):
     """Why recorded approvals of a plan did not lead to a pull request, for a person."""
@@ -78,18 +80,20 @@ class Proposer:
         self._desk = desk
         self.refused: dict[str, Told] = {}
         """Marker id → why it has not led to a pull request, as of the last pass; for explaining it."""
+        self._told: dict[str, Told] = {}
+        """The same as of the pass before: what stays as it is, is told once."""
 
     def run(self, seen: Snapshot, emit: Emitter, stopping: Callable[[], bool]) -> None:
         """Go on with what was begun, then open what is approved.
 
         What concerns one plan is in `refused` or told as an event. Raises LedgerMoved, Fenced or LogRollback.
         """
-        self.refused = {}
+        self._told, self.refused = self.refused, {}
         publishing = self._desk.recorder.history.publishing
         for intent, proposals in list(publishing.open_steps.items()):
             if proposals[0].step is Step.OPEN and not stopping():
                 self._guarded(proposals[0].plan, emit, partial(self._resume, intent, proposals[0], seen, emit))
-        for (target, plan), markers in list(self._approvals().items())[:PER_PASS_MAX]:
+        for (target, plan), markers in list(self._approvals(emit).items())[:PER_PASS_MAX]:
             if not stopping():
                 self._guarded(plan, emit, partial(self._propose, (target, plan), markers, seen, emit))
 
@@ -104,7 +108,7 @@ class Proposer:
 
     # --- 1. what is approved
 
-    def _approvals(self) -> dict[tuple[str, Digest], list[Signed]]:
+    def _approvals(self, emit: Emitter) -> dict[tuple[str, Digest], list[Signed]]:
         """The recorded approvals that may still count, by target and plan; why the others do not is in `refused`."""
         publishing = self._desk.recorder.history.publishing
         now = seconds(self._desk.clock.now())
@@ -115,10 +119,14 @@ class Proposer:
             try:
                 signed = self._desk.intake.read(marker)
             except RefusedMarker as refused:
-                self.refused[marker.id] = Told(refused.code, refused.text)
+                self._refuse_one(marker.id, Told(refused.code, refused.text), emit)
                 continue
             approval = signed.marker
-            if isinstance(approval, Approval) and approval.not_after + SKEW_S >= now:
+            if not isinstance(approval, Approval):
+                continue
+            if approval.not_after + SKEW_S < now:
+                self._refuse_one(marker.id, Told(Code.EXPIRED, explained(Code.EXPIRED)), emit)
+            else:
                 groups.setdefault((approval.target, approval.plan), []).append(signed)
         return groups
 
@@ -131,15 +139,13 @@ class Proposer:
         facts = desk.facts.read(plan, seen, promotion=lane.after is not None)
         facts = facts._replace(plan=desk.plan_now(plan.pull_request, target))
         consumed = {m for m, by in publishing.consumed.items() if by != intent}
-        open_plans = {
-            s.proposal.plan
-            for s in publishing.proposals.values()
-            if s.intent != intent and s.state not in (ProposalState.CLOSED, ProposalState.DROPPED)
+        published = {
+            s.proposal.plan for s in publishing.proposals.values() if s.intent != intent and s.state in _PUBLISHED
         }
         standing = Consumption(
             consumed=frozenset(consumed),
             revoked=frozenset(publishing.revoked),
-            published=frozenset(open_plans),
+            published=frozenset(published),
             taken={marker.id: marker.statement for marker in publishing.markers.values()},
         )
         return evaluate(markers, target, facts, desk.policy(), standing, seconds(desk.clock.now()))
@@ -165,8 +171,12 @@ class Proposer:
 
     def _refuse(self, refusals: Iterable[Refusal], emit: Emitter) -> None:
         for _, marker, code, text in refusals:
-            self.refused[marker] = Told(code, text)
-            emit.emit(Event.APPROVAL_REFUSED, marker=marker, reason=code.value, detail=text)
+            self._refuse_one(marker, Told(code, text), emit)
+
+    def _refuse_one(self, marker: str, told: Told, emit: Emitter) -> None:
+        self.refused[marker] = told
+        if self._told.get(marker) != told:
+            emit.emit(Event.APPROVAL_REFUSED, marker=marker, reason=told.code.value, detail=told.text)
 
     # --- 2. the edits
 

@@ -26,7 +26,7 @@ from reconciler.record import Recorder
 from state.approval import Admission
 from state.errors import WRITER_STOPS, ReconcilerError
 from state.git import CommitId
-from state.observed import Listing, Mode, Snapshot
+from state.observed import Inventory, Listing, Mode, Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,7 @@ class PublishTargets:
     lanes: Mapping[str, Lane]
     """By name, in the order of the configuration."""
     sets: PublishedSets | None
+    inventory: Callable[[], Inventory]
     forge: ForgeReader
     registry: RegistryReader
     executor: Executor
@@ -60,7 +61,9 @@ class Publisher:
         self._upkeep: Upkeep | None = None
         if t.sets is not None and t.lanes:
             facts = FactReader(t.forge, t.registry, t.executor, t.sets, recorder.history)
-            planning = self.planning = Planning(t.lanes, t.sets, recorder)
+            planning = self.planning = Planning(
+                t.lanes, t.sets, recorder, inventory=t.inventory, last_pusher=t.forge.last_pusher
+            )
             desk = Desk(
                 lanes=t.lanes,
                 facts=facts,

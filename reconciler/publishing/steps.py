@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import NamedTuple, TypeAlias
 
-from reconciler.ports import Change
 from state.git import CommitId, RefName
 from state.oci import Digest
 from state.publishing import Proposal, ProposalState, Standing
@@ -43,7 +42,9 @@ class Source(NamedTuple):
 class Seen(NamedTuple):
     """What was just read about one GitOps pull request."""
 
-    change: Change
+    open: bool
+    merged: bool
+    """Then it is not open."""
     tip: CommitId | None
     """Of its branch."""
     in_place: bool
@@ -75,9 +76,9 @@ NextStep: TypeAlias = End | Close | Update | None
 
 def next_step(standing: Standing, seen: Seen) -> NextStep:
     """What an open GitOps pull request needs; None for nothing."""
-    if seen.change.merged:
+    if seen.merged:
         return End(ProposalState.MERGED, "merged")
-    if not seen.change.open:
+    if not seen.open:
         return End(ProposalState.DECLINED, "closed by a person")
     if seen.tip is not None and seen.tip not in standing.commits:
         return End(ProposalState.HANDS_OFF, f"its branch is at {seen.tip.short}, which is no commit of ours")

@@ -71,7 +71,8 @@ class Upkeep:
             raise Terminal(f"GitOps pull request {standing.change} of {opened.branch.short} is not to be found")
         base, tip = lane.base(), lane.writer.tip(opened.branch)
         looked = Seen(
-            change=found[0],
+            open=found[0].open,
+            merged=found[0].merged,
             tip=tip,
             in_place=lane.in_place(base, plan),
             clean=tip is None or tip not in standing.commits or lane.writer.merges(base, tip),

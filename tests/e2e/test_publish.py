@@ -20,7 +20,7 @@ from tests.fixtures.shop import DOCS, Running, Shop, changes
 
 def opens(approving: Approving, **options: Any) -> tuple[int, Any]:
     """A pull request by somebody who approves nothing; its pusher is told."""
-    return approving.shop.opens("docs", DOCS, author_id=21, pushed_by=21, **options)
+    return approving.shop.opens("docs", DOCS, author_id=21, **options)
 
 
 def outcomes(shop: Shop) -> list[dict[str, Any]]:
@@ -57,7 +57,7 @@ def test_a_plan_waits_for_its_approval_and_then_there_is_one_pull_request_that_c
 
 def test_an_approved_build_is_proposed_once_with_its_digest(approving: Approving) -> None:
     shop = approving.shop
-    number, head = shop.opens("orders", changes("orders"), author_id=21, pushed_by=21)
+    number, head = shop.opens("orders", changes("orders"), author_id=21)
     digest = shop.world.ci_builds("orders", head)
     approving.proving.attests("orders", head, head, ref=RefName.branch("orders"))
     with shop.reconciler() as running:
@@ -77,7 +77,7 @@ def test_an_approved_build_is_proposed_once_with_its_digest(approving: Approving
             for at in (MAIN, plan.branch)
         )
         changed = difference.difference(before, after)
-        assert {(d.file, d.new) for d in changed} == {
+        assert {(d.file, d.new.text) for d in changed if d.new is not None} == {
             (pin_file("dev", c), f"{shop.world.repository('orders')}@{digest}") for c in ("orders", "orders-dispatcher")
         }
         # Nothing more happens: it is open, and its approval is used up.
@@ -101,7 +101,7 @@ def test_an_approved_build_is_proposed_once_with_its_digest(approving: Approving
 def proposed(approving: Approving) -> tuple[Approving, int, Edit]:
     """A shop in which #1 changes the orders, CI has built them, and alice has approved; not yet acted on."""
     shop = approving.shop
-    number, head = shop.opens("orders", changes("orders"), author_id=21, pushed_by=21)
+    number, head = shop.opens("orders", changes("orders"), author_id=21)
     shop.world.ci_builds("orders", head)
     approving.proving.attests("orders", head, head, ref=RefName.branch("orders"))
     with shop.reconciler() as running:
@@ -139,7 +139,10 @@ def test_who_may_approve(
     approving: Approving, names: tuple[str, ...], author: int, pusher: int | None, code: str | None
 ) -> None:
     shop = approving.shop
-    number, head = shop.opens("orders", changes("orders"), author_id=author, pushed_by=pusher)
+    first = shop.world.branch("orders", DOCS, "first")
+    number = shop.pulls.open(first, MAIN, author_id=author).record.number
+    head = shop.world.branch("orders", changes("orders"), "orders")
+    shop.pulls.push(number, head, by=pusher)
     shop.world.ci_builds("orders", head)
     approving.proving.attests("orders", head, head, ref=RefName.branch("orders"))
     with shop.reconciler() as running:
@@ -331,7 +334,7 @@ def test_nothing_is_published_while_the_logs_remote_is_away(proposed: Proposed) 
 def test_a_promotion_copies_what_the_lower_environment_runs(promoting: Approving) -> None:
     approving = promoting
     shop = approving.shop
-    number, head = shop.opens("orders", changes("orders"), author_id=21, pushed_by=21)
+    number, head = shop.opens("orders", changes("orders"), author_id=21)
     digest = shop.world.ci_builds("orders", head)
     approving.proving.attests("orders", head, head, ref=RefName.branch("orders"))
     with shop.reconciler() as running:
@@ -345,6 +348,7 @@ def test_a_promotion_copies_what_the_lower_environment_runs(promoting: Approving
         running.until_quiet()
         plan = approving.plan(number, "staging")
         assert {e.digest for e in plan.edits if e.component == "orders"} == {digest}
+        approving.skew_s = running.clock.skew_s
         approving.approves(number, "bob", target="staging")
         running.one_pass()
         assert [r.state.value for r in approving.opened()] == ["merged", "open"]

@@ -13,7 +13,7 @@ from state.git import CommitId, RefName
 from state.history import History
 from state.oci import Digest, Repository
 from state.pin_plan import Edit, PinPlan, Target
-from state.publishing import Proposal, ProposalState, Step
+from state.publishing import People, Proposal, ProposalState, Step
 
 HEAD, BASE, OURS, LATER = (CommitId(c * 40) for c in "abcd")
 MAIN = RefName.branch("main")
@@ -48,7 +48,13 @@ class Log:
         return made
 
     def plans(self, plan: PinPlan, author_id: int | None = 5) -> None:
-        body: dict[str, Json] = {"author_id": author_id, "base": MAIN, "head": plan.head, "plan": plan.to_json()}
+        body: dict[str, Json] = {
+            "author_id": author_id,
+            "base": MAIN,
+            "head": plan.head,
+            "last_pusher_id": None,
+            "plan": plan.to_json(),
+        }
         self.tell(Kind.PLAN, {**body, "pull_requests": [plan.pull_request]})
 
     def intends(self, proposal: Proposal) -> CommitId:
@@ -72,7 +78,7 @@ def test_a_plan_is_known_by_its_digest_and_as_the_newest_of_its_pull_request_and
     publishing = log.history.publishing
     assert publishing.plans == {PLAN.digest(): PLAN, newer.digest(): newer}
     assert publishing.newest_plan == {(7, "dev"): newer.digest()}
-    assert publishing.authors == {7: 5}
+    assert publishing.people == {(7, head): People(5, None) for head in (HEAD, LATER)}
 
 
 def test_an_intent_consumes_its_approvals_whatever_becomes_of_it(log: Log) -> None:
@@ -130,7 +136,7 @@ def test_the_first_marker_with_an_id_keeps_it(log: Log) -> None:
     assert publishing.revoked == {MARKER: entry}
 
 
-def test_an_ended_head_keeps_what_is_not_over_and_what_was_merged_last(log: Log) -> None:
+def test_an_ended_head_loses_its_plans_but_not_what_became_of_them(log: Log) -> None:
     publishing = log.history.publishing
     merged_before, other = plan_of(1, LATER), plan_of(2)
     for plan in (merged_before, other):
@@ -148,6 +154,7 @@ def test_an_ended_head_keeps_what_is_not_over_and_what_was_merged_last(log: Log)
     assert publishing.running("dev") == [PLAN]
     assert [s.proposal.plan for s in publishing.live()] == [other.digest()]
     assert (1, "dev") not in publishing.newest_plan
+    assert publishing.proposals[merged_before.branch].state is ProposalState.MERGED
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler.ports import Change
 from reconciler.publishing.steps import Close, Closed, End, NextStep, Seen, Source, Unread, Update, next_step, obsolete
 from state.git import CommitId, RefName
 from state.oci import Digest
@@ -18,8 +17,7 @@ PROPOSAL = Proposal(
     Step.OPEN, "dev", PLAN, 7, HEAD, BRANCH, OURS, (OTHER,), ("1" * 32,), approved_base=MAIN, not_after=1000
 )
 STANDING = Standing(PROPOSAL, ProposalState.OPEN, OTHER, (OURS,), change=3)
-CHANGE = Change(3, BRANCH, MAIN, open=True, title="", body="")
-SEEN = Seen(CHANGE, OURS, in_place=False, clean=True, obsolete=None)
+SEEN = Seen(open=True, merged=False, tip=OURS, in_place=False, clean=True, obsolete=None)
 SOURCE = Source((HEAD, MAIN), (), quarantined=False, newest_plan=PLAN, now=1000)
 
 
@@ -27,15 +25,15 @@ SOURCE = Source((HEAD, MAIN), (), quarantined=False, newest_plan=PLAN, now=1000)
     ("seen", "expected"),
     [
         (SEEN, None),
-        (SEEN._replace(change=CHANGE._replace(open=False, merged=True)), ProposalState.MERGED),
-        (SEEN._replace(change=CHANGE._replace(open=False)), ProposalState.DECLINED),
+        (SEEN._replace(open=False, merged=True), ProposalState.MERGED),
+        (SEEN._replace(open=False), ProposalState.DECLINED),
         (SEEN._replace(tip=THEIRS), ProposalState.HANDS_OFF),
         (SEEN._replace(obsolete="why"), Close("why")),
         (SEEN._replace(clean=False), Update()),
         # A branch that somebody deleted cannot be brought up to date; the forge closes its pull request.
         (SEEN._replace(tip=None, clean=False), None),
         # What people did comes before everything else.
-        (SEEN._replace(change=CHANGE._replace(open=False), tip=THEIRS, obsolete="why"), ProposalState.DECLINED),
+        (SEEN._replace(open=False, tip=THEIRS, obsolete="why"), ProposalState.DECLINED),
         (SEEN._replace(tip=THEIRS, obsolete="why", clean=False), ProposalState.HANDS_OFF),
         # What is obsolete is not brought up to date first.
         (SEEN._replace(obsolete="why", clean=False), Close("why")),
