@@ -28,7 +28,7 @@ KEY_MAX_BYTES: Final = 16 * 1024
 
 
 class SshSigner:
-    """Signs payloads in namespace `git` (port Signer)."""
+    """Signs payloads, in namespace `git` unless told (port Signer)."""
 
     def __init__(self, key: Ed25519PrivateKey) -> None:
         self._key = key
@@ -56,9 +56,9 @@ class SshSigner:
         """The OpenSSH public key line without a comment."""
         return PublicKey.of(self._key).line
 
-    def sign(self, payload: bytes) -> str:
+    def sign(self, payload: bytes, namespace: str = sshsig.NAMESPACE) -> str:
         """The armoured SSH signature of `payload`."""
-        return sshsig.sign(self._key, payload)
+        return sshsig.sign(self._key, payload, namespace)
 
 
 def generate_key_file(path: Path) -> str:

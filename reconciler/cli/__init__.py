@@ -28,7 +28,7 @@ class _Command(NamedTuple):
     help: str
 
 
-_ROLES: Final = ("Start here", "Operator", "Auditor", "Developer")
+_ROLES: Final = ("Start here", "Operator", "Approver", "Auditor", "Developer")
 _COMMANDS: Final[dict[str, _Command]] = {
     "demo": _Command("Start here", "demo", "Run the whole path on this machine, on real parts."),
     "init": _Command("Start here", "init", "Write a working configuration from two repositories."),
@@ -38,6 +38,7 @@ _COMMANDS: Final[dict[str, _Command]] = {
     "forge": _Command("Operator", "forge", "Measure the request budget of a forge."),
     "head": _Command("Operator", "head", "Let a quarantined head go on with what is there now."),
     "registry": _Command("Operator", "registry", "Serve the embedded OCI registry; probe any other."),
+    "approval": _Command("Approver", "approval", "Look at plans, approve and revoke them, follow what became of it."),
     "release": _Command("Auditor", "release", "Show and verify the release set of a head."),
     "evidence": _Command("Auditor", "evidence", "Check what is attached to an image."),
     "log": _Command("Auditor", "log", "Read and verify the log."),

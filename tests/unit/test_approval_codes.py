@@ -5,7 +5,8 @@ from __future__ import annotations
 from reconciler.approval.codes import MEANING, Code, RefusedMarker, explained
 from tests.contract.web.test_markers import CARRIERS
 from tests.unit.test_envelopes import REFUSED
-from tests.unit.test_evaluate import ADMISSIONS, ATTACKS
+from tests.unit.test_evaluate import ATTACKS
+from tests.unit.test_marker_rights import ADMISSIONS
 
 ELSEWHERE = {
     Code.CERTIFICATE_REFUSED,  # contract/evidence/test_signed_markers.py

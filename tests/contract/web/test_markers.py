@@ -5,17 +5,13 @@ from __future__ import annotations
 import base64
 import json
 import time
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import jwt
 import pytest
 import requests
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -25,55 +21,28 @@ from reconciler.adapters.metrics_prometheus import PrometheusMetrics
 from reconciler.adapters.used_tokens import UsedTokens
 from reconciler.approval.codes import Code
 from reconciler.events import Emitter
-from reconciler.oidc.keys import FileKeys, IssuerKeys
+from reconciler.oidc.keys import FileKeys
 from reconciler.oidc.tokens import Carrier, Keys
 from reconciler.web.apps import public_app
 from reconciler.web.markers import PREFIX, Inbox, MarkerInboxes
-from state.errors import Terminal, Unavailable
+from state.errors import Unavailable
 from state.oci import Digest
 from tests.contract.web.test_host import Running
 from tests.fixtures.approvals import approves, sealed
-from tests.fixtures.registry_stub import Reply, Seen, Stub
+from tests.fixtures.carrier import (
+    AUDIENCE,
+    CLAIMS,
+    EC_KEY,
+    ISSUER,
+    KEY_SET,
+    RSA_KEY,
+    SMALL,
+    STRANGER,
+    token,
+)
 from tests.unit.test_envelopes import REFUSED
 
-ISSUER = "https://token.actions.example"
-AUDIENCE = "https://ameide.example.org"
-CLAIMS = {
-    "repository_id": "77",
-    "environment": "publish-approval",
-    "event_name": "workflow_dispatch",
-    "job_workflow_ref": "acme/ci/.github/workflows/approve.yml@refs/heads/main",
-    "runner_environment": "github-hosted",
-}
-RSA_KEY, STRANGER = (rsa.generate_private_key(public_exponent=65537, key_size=2048) for _ in range(2))
-SMALL = rsa.generate_private_key(public_exponent=65537, key_size=1024)  # noqa: S505 - it is there to be refused
-EC_KEY = ec.generate_private_key(ec.SECP256R1())
 MARKER = sealed(approves())
-
-
-def jwk(key: Any, key_id: str, **more: Any) -> dict[str, Any]:
-    algorithm = jwt.algorithms.RSAAlgorithm if isinstance(key, rsa.RSAPrivateKey) else jwt.algorithms.ECAlgorithm
-    row: dict[str, Any] = json.loads(algorithm.to_jwk(key.public_key()))
-    return {**{k: v for k, v in row.items() if k != "key_ops"}, "kid": key_id, "use": "sig", **more}
-
-
-def key_set(*rows: dict[str, Any]) -> bytes:
-    return json.dumps({"keys": list(rows)}).encode()
-
-
-KEY_SET = key_set(jwk(RSA_KEY, "rsa"), jwk(EC_KEY, "ec"), jwk(SMALL, "small"))
-_number = iter(range(10**6))
-
-
-def token(key: Any = RSA_KEY, algorithm: str = "RS256", *, kid: str | None = "rsa", **changed: Any) -> str:
-    now = int(time.time())
-    said = {
-        "iss": ISSUER, "aud": AUDIENCE, "iat": now, "nbf": now, "exp": now + 300, "jti": f"j{next(_number)}", **CLAIMS,
-        **changed,
-    }  # fmt: skip
-    headers = {} if kid is None else {"kid": kid}
-    with warnings.catch_warnings(action="ignore"):  # about the small key
-        return jwt.encode({k: v for k, v in said.items() if v is not None}, key, algorithm, headers=headers)
 
 
 @dataclass
@@ -283,124 +252,6 @@ def test_anything_sent_is_refused_without_a_fault_of_ours(endpoint: Endpoint, be
     assert endpoint.post(bearer or None, body).status_code == 401
     assert endpoint.post(token(), body).status_code in {400, 413}
     assert endpoint.kept() == []
-
-
-# --- keys from the issuer itself
-
-
-class Hands(SystemClock):
-    """A clock that a test moves."""
-
-    def __init__(self) -> None:
-        self.at = 1000.0
-
-    def monotonic_s(self) -> float:
-        return self.at
-
-    def now(self) -> datetime:
-        return datetime.now(UTC)
-
-
-class Provider:
-    """An issuer: its discovery document and keys, and how often it was asked."""
-
-    def __init__(self, stub: Stub) -> None:
-        self.stub = stub
-        self.keys = KEY_SET
-        self.document: dict[str, Any] = {"issuer": stub.url, "jwks_uri": f"{stub.url}/keys"}
-        self.status = 200
-        stub.answer = self._answer
-
-    def _answer(self, seen: Seen) -> Reply:
-        if seen.path == "/keys":
-            return Reply(self.status, {}, self.keys)
-        if seen.path == "/.well-known/openid-configuration":
-            return Reply(self.status, {}, json.dumps(self.document).encode())
-        return Reply(404)
-
-    @property
-    def asked(self) -> int:
-        return sum(r.path == "/keys" for r in self.stub.requests)
-
-
-@pytest.fixture
-def provider(stub: Stub) -> Provider:
-    return Provider(stub)
-
-
-def test_the_issuers_keys_are_fetched_once_and_again_for_an_unknown_one_at_most_once_a_minute(
-    provider: Provider,
-) -> None:
-    clock = Hands()
-    keys = IssuerKeys(provider.stub.url, clock)
-    assert keys.key("rsa") is not None
-    assert keys.key("ec") is not None
-    assert provider.asked == 1
-    for _ in range(20):
-        assert keys.key("new") is None
-    assert provider.asked == 1
-    provider.keys = key_set(jwk(STRANGER, "new"))
-    clock.at += 61
-    assert keys.key("new") is not None
-    assert keys.key("rsa") is None
-    assert provider.asked == 2
-    keys.close()
-
-
-def test_a_key_that_the_issuer_took_back_is_forgotten_within_the_hour(provider: Provider) -> None:
-    clock = Hands()
-    keys = IssuerKeys(provider.stub.url, clock)
-    assert keys.key("rsa") is not None
-    provider.keys = key_set(jwk(EC_KEY, "ec"))
-    clock.at += 3601
-    assert keys.key("rsa") is None
-
-
-def test_an_issuer_that_does_not_answer_is_asked_once_a_minute_and_nothing_old_is_believed(provider: Provider) -> None:
-    clock = Hands()
-    keys = IssuerKeys(provider.stub.url, clock)
-    provider.status = 500
-    for _ in range(3):
-        with pytest.raises(Unavailable):
-            keys.key("rsa")
-    assert len(provider.stub.requests) == 1
-    provider.status = 200
-    clock.at += 61
-    assert keys.key("rsa") is not None
-    provider.status = 500
-    clock.at += 3601
-    with pytest.raises(Unavailable):
-        keys.key("rsa")
-
-
-@pytest.mark.parametrize(
-    "spoil",
-    [
-        lambda p: p.document.update(issuer="https://evil.example"),
-        lambda p: p.document.update(jwks_uri=7),
-        lambda p: p.document.pop("jwks_uri"),
-        lambda p: setattr(p, "document", []),
-        lambda p: setattr(p, "keys", b"{"),
-        lambda p: setattr(p, "keys", b"[]"),
-        lambda p: setattr(p, "keys", key_set(jwk(RSA_KEY, "a"), jwk(EC_KEY, "a"))),
-        lambda p: setattr(p, "keys", key_set({**jwk(RSA_KEY, "a"), "d": "AQ"})),
-        lambda p: setattr(p, "keys", key_set(*[jwk(EC_KEY, str(n)) for n in range(101)])),
-        lambda p: setattr(p, "keys", b" " * 300_000),
-    ],
-)
-def test_an_issuer_that_says_something_else_is_not_believed(provider: Provider, spoil: Any) -> None:
-    spoil(provider)
-    with pytest.raises((Terminal, Unavailable)):
-        IssuerKeys(provider.stub.url, Hands()).key("rsa")
-
-
-def test_a_posted_marker_counts_with_keys_of_the_issuer(provider: Provider, tmp_path: Path) -> None:
-    endpoint = serve(tmp_path, IssuerKeys(provider.stub.url, SystemClock()))
-    try:
-        assert endpoint.post(token()).status_code == 202
-        assert endpoint.post(token(kid="x")).status_code == 401
-    finally:
-        endpoint.running.host.stop()
 
 
 # --- what is kept
