@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from reconciler.approval.served import ServedPlan
-    from reconciler.cli.approver import Brought, Checked
+    from reconciler.approver_machine import Brought, Checked
     from state.canonical import Json
 
 _PATH = click.Path(path_type=Path)
@@ -59,7 +59,7 @@ def plan(config: Path, pr: int, target: str, as_json: bool) -> int:
     Exit codes: 0 it can be approved, 1 the head is incomplete or the plan is not the release set's, 2 bad input, 3 a
     dependency failed.
     """
-    from reconciler.cli.approver import opened
+    from reconciler.approver_machine import opened
 
     with opened(config) as approver:
         checked = approver.checked(approver.asked(pr, target))
@@ -97,7 +97,7 @@ def grant(  # noqa: PLR0917 - click passes options by name
     import secrets
 
     from reconciler.approval.granting import approval_of, life_s
-    from reconciler.cli.approver import now_s, opened
+    from reconciler.approver_machine import now_s, opened
     from state.git import CommitId
     from state.oci import Digest
 
@@ -135,7 +135,7 @@ def revoke(marker_id: str, config: Path, out: Path | None, as_json: bool) -> int
     Exit codes: 0 signed and brought, 2 bad input, 3 a dependency failed.
     """
     from reconciler.approval.granting import revocation_of
-    from reconciler.cli.approver import now_s, opened
+    from reconciler.approver_machine import now_s, opened
 
     with opened(config) as approver:
         settings = approver.settings
@@ -174,7 +174,7 @@ def admit(  # noqa: PLR0917 - click passes options by name
     import secrets
 
     from reconciler.approval.granting import admission_of, life_s
-    from reconciler.cli.approver import now_s, opened
+    from reconciler.approver_machine import now_s, opened
     from state.errors import ConfigError
     from state.git import CommitId
 

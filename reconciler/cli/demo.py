@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @click.option("--no-serve", is_flag=True, help="End when the story is told, instead of going on reconciling.")
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object when the story is told.")
 def command(directory: Path | None, no_serve: bool, as_json: bool) -> int:
-    """Run the whole path on this machine: forge, registry, pull requests, passes, the log verified.
+    """Run the whole path on this machine: pull requests, passes, approvals, a GitOps pull request, the log verified.
 
     Needs nothing but Python and git. Without --no-serve it then goes on reconciling until Ctrl-C, so that you can open,
     push and close pull requests of your own and watch.
@@ -44,6 +44,7 @@ def command(directory: Path | None, no_serve: bool, as_json: bool) -> int:
     telling = Telling(
         chapter=lambda text: out.print(f"\n[bold]{text}[/bold]"),
         matrix=lambda report, title: show_matrix(out, report.cells, title),
+        text=lambda text: out.print(text, markup=False, highlight=False, soft_wrap=True),
     )
     with stage(root) as (set_stage, world):
         out.print(f"Code, GitOps and log repositories and a registry with four images, in {root}", markup=False)
@@ -93,6 +94,8 @@ def _show_end(out: Console, set_stage: Stage, verified: VerifyReport, last: Pass
         f"ameide log show {ledger}",
         f"git -C {ledger} log --oneline log/1001/reconciler",
         f"ameide local pr list --repo {code}",
+        f"ameide local pr list --repo {quote(str(root / 'shop-gitops.git'))}   # merge it: ameide local pr merge",
+        f"ameide approval list --log {ledger}",
         f"ameide registry serve --root {quote(str(root / 'registry'))} --listen {set_stage.registry}   # then:",
         f"ameide reconciler explain --config {config} --pr 2 --component orders",
         *_for_others(set_stage, last),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,23 +13,34 @@ from functools import partial
 from pathlib import Path
 from typing import Final, TextIO, TypeAlias
 
+import pygit2
+
 from reconciler import wiring
 from reconciler.adapters.clock import SystemClock
+from reconciler.adapters.forge_local import LocalForge
+from reconciler.adapters.forge_local_writer import LocalPullRequests
 from reconciler.adapters.metrics_prometheus import PrometheusMetrics
 from reconciler.adapters.signer_ssh import generate_key_file
+from reconciler.demo.approvers import AUTHOR, TARGET, Approvers
 from reconciler.demo.ci import BUILDER, SOURCE, Keys, Publisher, publisher
 from reconciler.demo.world import FORK_ID, MAIN, Attest, World
-from reconciler.events import to_stream
+from reconciler.events import Emitter, to_stream
 from reconciler.loop import Loop
-from reconciler.passes import PassReport
+from reconciler.passes import PassReport, Repository
+from reconciler.publishing.board import Boards
 from reconciler.registry.server import Address, RegistryServer
-from reconciler.settings import Loaded, environment_problems, load
+from reconciler.settings import Loaded, Settings, environment_problems, load
+from reconciler.web import plans
+from reconciler.web.apps import public_app
+from reconciler.web.host import Host
 from state.canonical import Json
 from state.errors import ConfigError
 from state.git import CommitId, RefName
 from state.hold import Reason
 from state.log_verify import VerifyReport, verify
-from state.oci import Digest, Repository, Tag
+from state.observed import PullRequest
+from state.oci import Digest, Tag
+from state.oci import Repository as ImageRepository
 
 CONFIG: Final = "ameide.yaml"
 Ready: TypeAlias = Callable[[PassReport], bool]
@@ -42,7 +54,10 @@ class Telling:
 
     chapter: Callable[[str], None]
     matrix: Callable[[PassReport, str], None]
+    text: Callable[[str], None]
     passes: list[Json] = field(default_factory=list)
+    approvals: list[Json] = field(default_factory=list)
+    """What became of each approval: who, for which head, and the code of a refusal or the GitOps pull request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +67,7 @@ class Stage:
     root: Path
     registry: str
     config: Path
+    approvers: Approvers
 
     @property
     def code(self) -> Path:
@@ -105,9 +121,14 @@ def stage(root: Path) -> Iterator[tuple[Stage, World]]:
         world.attest = partial(ci.attest, keys["ci"])
         key = generate_key_file(root / "log-key")
         (root / "allowed_signers").write_text(f'demo@ameide.invalid namespaces="git" {key}\n')
+        generate_key_file(root / "commit-key")
+        pygit2.init_repository(str(root / "log-remote.git"), bare=True).free()
+        public = _free_address()
+        release_sets, own = f"{registry.host}/shop/release-sets", keys["reconciler"].public
+        approvers = Approvers(root, registry.host, release_sets, own, public)
         config = root / CONFIG
-        config.write_text(_config(root, registry.host))
-        yield Stage(root, registry.host, config), world
+        config.write_text(_config(root, registry.host, public))
+        yield Stage(root, registry.host, config, approvers), world
 
 
 def tell(set_stage: Stage, world: World, telling: Telling, events: TextIO) -> tuple[PassReport, VerifyReport]:
@@ -130,8 +151,8 @@ def tell(set_stage: Stage, world: World, telling: Telling, events: TextIO) -> tu
     ):
         requests.open(head, MAIN, head_repository_id=fork_id, title=title)
     world.ci_builds("orders", orders)
-    with _running(loaded, events) as loop_and_reports:
-        loop, reports = loop_and_reports
+    with _running(loaded, events) as running:
+        loop, reports, repository = running
 
         def run_until_quiet(title: str, ready: Ready = lambda _report: True) -> PassReport:
             report = _until_quiet(loop, reports, ready)
@@ -144,16 +165,33 @@ def tell(set_stage: Stage, world: World, telling: Telling, events: TextIO) -> tu
         for image in (*UNATTESTED, *BY_A_STRANGER):
             world.ci_builds(image, world.main, Tag("main"))
         run_until_quiet("After the first passes", _all_baselines_count)
+        desk = _Desk(set_stage, world, telling)
+        telling.chapter("Alice approves what #2 would pin in dev, and its author pushes before anybody acts on it")
+        early = desk.approves("alice", 2)
         telling.chapter("A push to #2 changes the web too, CI has built only its orders so far; #6 is closed")
         again = world.branch("orders-fast", {"primitives/uisurface/web/main.txt": "and a new page\n"}, "A new page")
-        requests.push(2, again)
+        requests.push(2, again, by=AUTHOR)
         world.ci_builds("orders", again)
         requests.close(6)
         run_until_quiet("While CI still builds the web for #2")
+        desk.tells(repository, early)
         telling.chapter("CI has built the web")
         world.ci_builds("web", again)
         loop.hint(pull_request=2)
         last = run_until_quiet("At the end")
+        telling.chapter("Two people have to approve. Alice does, for the new head")
+        first = desk.approves("alice", 2)
+        _until_quiet(loop, reports, lambda _report: True)
+        desk.tells(repository, first)
+        telling.chapter("Bob does too: the reconciler opens the GitOps pull request, with these pins and nothing else")
+        second = desk.approves("bob", 2)
+        last = _until_quiet(loop, reports, lambda _report: True)
+        desk.tells(repository, second)
+        desk.shows_change()
+        telling.chapter("Bob approves the same once more")
+        third = desk.approves("bob", 2)
+        last = _until_quiet(loop, reports, lambda _report: True)
+        desk.tells(repository, third)
     telling.chapter("The log is verified, offline, against the list of allowed signers")
     return last, verify(set_stage.ledger, allowed_signers_file=set_stage.allowed_signers)
 
@@ -162,6 +200,7 @@ def summary(set_stage: Stage, last: PassReport, verified: VerifyReport, telling:
     """The demo's result for a machine."""
     return {
         "config": str(set_stage.config),
+        "approvals": telling.approvals,
         "dir": str(set_stage.root),
         "ledger": str(set_stage.ledger),
         "log": verified.to_json(),
@@ -173,13 +212,17 @@ def summary(set_stage: Stage, last: PassReport, verified: VerifyReport, telling:
 
 
 @contextmanager
-def _running(loaded: Loaded, events: TextIO) -> Iterator[tuple[Loop, list[PassReport]]]:
+def _running(loaded: Loaded, events: TextIO) -> Iterator[tuple[Loop, list[PassReport], Repository]]:
     emit = to_stream(events, SystemClock(), human=False)
     settings = loaded.settings
     metrics = PrometheusMetrics()
     reports: list[PassReport] = []
     shop = settings.repositories[0]
-    with wiring.shared(loaded, emit, metrics) as common, wiring.writer(common, shop) as (repository, _, _):
+    with (
+        wiring.shared(loaded, emit, metrics) as common,
+        wiring.writer(common, shop) as (repository, _, _),
+        _plans_served(settings, repository, emit),
+    ):
         repository.configured(loaded.digest)
         yield (
             Loop(
@@ -192,7 +235,76 @@ def _running(loaded: Loaded, events: TextIO) -> Iterator[tuple[Loop, list[PassRe
                 on_report=lambda _name, report: reports.append(report),
             ),
             reports,
+            repository,
         )
+
+
+@contextmanager
+def _plans_served(settings: Settings, repository: Repository, emit: Emitter) -> Iterator[None]:
+    """The public listener of the reconciler, as far as approvers need it."""
+    boards = Boards({repository.name: lambda: repository.publisher.board if repository.publisher else None})
+    app = public_app(emit, {plans.PREFIX: plans.PlanPages(boards).handle})
+    with Host(private=None, public=settings.listen.public, health=_Alive(), metrics=bytes, emitter=emit, outside=app):
+        yield
+
+
+class _Alive:
+    """Nobody probes the story."""
+
+    def live(self) -> bool:
+        return True
+
+    def ready(self) -> tuple[bool, str]:
+        return True, "the story is being told"
+
+
+class _Desk:
+    """What approvers do in the story, and what is shown of it."""
+
+    def __init__(self, set_stage: Stage, world: World, telling: Telling) -> None:
+        self._stage, self._world, self._telling = set_stage, world, telling
+        self._said: dict[str, tuple[str, str]] = {}
+
+    def approves(self, name: str, number: int) -> str:
+        """Check the plan and sign it; the marker's id."""
+        marker = self._stage.approvers.approve(name, number)
+        head = next(pr.head for pr in _open(self._stage.code) if pr.number == number)
+        self._said[marker] = name, head
+        self._telling.text(
+            f"{name} checked the plan against the signed release set and approved #{number} at {head[:12]}"
+        )
+        return marker
+
+    def tells(self, repository: Repository, marker: str) -> None:
+        """What became of the approval."""
+        name, head = self._said[marker]
+        publisher = repository.publisher
+        refused = publisher.proposer.refused.get(marker) if publisher and publisher.proposer else None
+        row: dict[str, Json] = {"by": name, "head": head, "marker": marker, "refused": None}
+        if refused is not None:
+            row["refused"] = refused.code.value
+            self._telling.text(f"refused ({refused.code.value}): {refused.text}")
+        self._telling.approvals.append(row)
+
+    def shows_change(self) -> None:
+        """The GitOps pull request, and its difference."""
+        (change,) = LocalPullRequests(self._world.gitops).contents().stored
+        opened = pygit2.Repository(str(self._world.gitops))
+        branch = change.record.head_branch or MAIN
+        before, after = (opened.references[ref].peel(pygit2.Commit) for ref in (MAIN, branch))
+        difference = opened.diff(before, after, context_lines=1).patch or ""
+        self._telling.text(f"#{change.record.number} {change.record.title}\n\n{difference}")
+
+
+def _open(code: Path) -> tuple[PullRequest, ...]:
+    return LocalForge(code).open_pull_requests().pull_requests
+
+
+def _free_address() -> str:
+    """An address of this machine that nothing listens at; approvers name it in their configuration."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{taken.getsockname()[1]}"
 
 
 def _all_baselines_count(report: PassReport) -> bool:
@@ -218,7 +330,7 @@ def _until_quiet(loop: Loop, reports: list[PassReport], ready: Ready) -> PassRep
 def _before_the_story(ci: Publisher, keys: Mapping[str, Keys]) -> Attest:
     """What happened to the baselines: one was pushed without evidence, one was signed by a key that counts nowhere."""
 
-    def attest(repository: Repository, digest: Digest, ref: RefName, revision: CommitId) -> None:
+    def attest(repository: ImageRepository, digest: Digest, ref: RefName, revision: CommitId) -> None:
         image = repository.path.rpartition("/")[2]
         if image not in UNATTESTED:
             ci.attest(keys["stranger" if image in BY_A_STRANGER else "ci"], repository, digest, ref, revision)
@@ -226,15 +338,15 @@ def _before_the_story(ci: Publisher, keys: Mapping[str, Keys]) -> Attest:
     return attest
 
 
-def _config(root: Path, registry: str) -> str:
+def _config(root: Path, registry: str, public: str) -> str:
     def q(name: str) -> str:
         return json.dumps(str(root / name), ensure_ascii=False)  # a JSON string is a YAML scalar, whatever is in it
 
     return f"""\
 version: 1
-mode: fill
+mode: publish
 state_dir: {q("state")}
-listen: {{private: "127.0.0.1:0"}}
+listen: {{private: "127.0.0.1:0", public: "{public}"}}
 poll_interval_s: 1
 registries:
   - {{host: "{registry}", plain_http: true, anonymous: true, max_writes_per_s: 1000}}
@@ -253,5 +365,12 @@ repositories:
     evidence:
       signer: {{kind: key, key_file: {q("reconciler.key")}, password_file: {q("reconciler.password")}}}
       release_sets: {registry}/shop/release-sets
-    log: {{path: {q("log.git")}, key_file: {q("log-key")}, writer: demo}}
+    approvals: {{approvers_file: {q("approvers.yaml")}, directory: {q("markers")}}}
+    targets:
+      - name: {TARGET}
+        environment: dev
+        base: main
+        forge: {{kind: local, path: {q("shop-gitops.git")}}}
+        commit_key_file: {q("commit-key")}
+    log: {{path: {q("log.git")}, key_file: {q("log-key")}, writer: demo, remote: {q("log-remote.git")}}}
 """

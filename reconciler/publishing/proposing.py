@@ -28,7 +28,7 @@ from reconciler.publishing.facts import FactReader
 from reconciler.publishing.intake import Intake, seconds
 from reconciler.publishing.lanes import Lane
 from reconciler.record import Recorder
-from state.approval import Approval
+from state.approval import Approval, Marker
 from state.canonical import Json
 from state.entry import Kind
 from state.errors import WRITER_STOPS, IntegrityError, ReconcilerError, StaleObservation, Terminal
@@ -154,7 +154,7 @@ class Proposer:
         target, digest = about
         lane, plan = self._desk.lanes.get(target), self._desk.recorder.history.publishing.plans.get(digest)
         if lane is None or plan is None:
-            self._refuse([_because(m, Code.NO_PLAN, f"target {target}, plan {digest}") for m in markers], emit)
+            self._refuse([_because(m, _why_no_plan(m.marker, seen)) for m in markers], emit)
             return
         judged = self._judge(lane, plan, markers, seen)
         if isinstance(judged, Refused):
@@ -312,6 +312,16 @@ class Proposer:
 
 def _because(signed: Signed, code: Code, detail: str = "") -> Refusal:
     return Refusal(signed.digest, signed.marker.id, code, explained(code, detail))
+
+
+def _why_no_plan(marker: Marker, seen: Snapshot) -> Code:
+    """Plans of heads that ended are forgotten: tell the person what happened to the head, where that is why."""
+    if not isinstance(marker, Approval):
+        return Code.NOT_AN_APPROVAL
+    open_now = {pr.number: pr.head for pr in seen.listing.pull_requests}
+    if marker.pull_request not in open_now:
+        return Code.PR_CLOSED
+    return Code.NO_PLAN if open_now[marker.pull_request] == marker.head else Code.HEAD_MOVED
 
 
 def _principals(markers: Sequence[Signed]) -> tuple[str, ...]:

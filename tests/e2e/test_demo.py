@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 from pathlib import Path
 from typing import Any
 
+import pygit2
 import pytest
 
-from reconciler.demo.world import COMPONENTS, IMAGES
+from reconciler.adapters.forge_local_writer import LocalPullRequests
+from reconciler.demo.world import COMPONENTS, IMAGES, MAIN, pin_file
 from tests.fixtures.shop import command, eventually, serving, tree_bytes
 
 
@@ -131,6 +134,32 @@ def test_every_row_of_the_demo_is_in_the_registry_and_retags_are_the_bytes_of_ma
             assert fork not in tags
 
 
+def test_one_approval_is_stale_one_is_not_enough_two_are_and_a_third_is_refused(told: Told) -> None:
+    said = [(row["by"], row["refused"]) for row in told.story["approvals"]]
+    assert said == [
+        ("alice", "head-moved"), ("alice", "not-enough-approvers"), ("bob", None), ("bob", "already-published"),
+    ]  # fmt: skip
+    listed = ameide(told.home, "approval", "list", "--log", told.story["ledger"], "--json")
+    states = {row["id"]: row["state"] for row in json.loads(listed.stdout)}
+    assert [states[row["marker"]] for row in told.story["approvals"]] == ["open", "consumed", "consumed", "open"]
+
+
+def test_the_gitops_pull_request_of_the_demo_pins_what_the_head_runs_and_changes_nothing_else(told: Told) -> None:
+    gitops = pygit2.Repository(str(told.root / "shop-gitops.git"))
+    (change,) = LocalPullRequests(told.root / "shop-gitops.git").contents().stored
+    assert change.record.state.value == "open"
+    assert change.record.head_branch is not None
+    before, after = (gitops.references[ref].peel(pygit2.Tree) for ref in (MAIN, change.record.head_branch))
+    digests = {c["component"]: (c["image"], c["digest"]) for c in told.story["matrix"] if c["pr"] == 2}
+    changed = {delta.new_file.path for delta in gitops.diff(before, after).deltas}
+    assert changed == {pin_file("dev", c) for c in ("orders", "orders-dispatcher", "web")}
+    for component, (image, digest) in digests.items():
+        text = bytes(after[pin_file("dev", component)].data).decode()
+        assert f"  ref: {image}@{digest}  # by digest, never by tag\n" in text
+        was = bytes(before[pin_file("dev", component)].data).decode()
+        assert re.sub("sha256:[0-9a-f]{64}", "", text) == re.sub("sha256:[0-9a-f]{64}", "", was)
+
+
 def test_the_log_of_the_demo_verifies_from_outside(told: Told) -> None:
     signers = str(told.root / "allowed_signers")
     verified = ameide(told.home, "log", "verify", told.story["ledger"], "--allowed-signers", signers, "--json")
@@ -167,7 +196,7 @@ def test_a_demo_that_goes_on_reconciling_ends_on_sigterm(tmp_path: Path) -> None
     ) as process:
         try:
             events = root / "events.jsonl"
-            eventually("the demo serves", lambda: events.exists() and '"listening"' in events.read_text())
+            eventually("the demo serves", lambda: events.exists() and '"started"' in events.read_text())
             process.send_signal(signal.SIGTERM)
             _, err = process.communicate(timeout=20)
         finally:
