@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import jsonschema
+import pygit2
 import pytest
 from click.testing import CliRunner, Result
 
@@ -396,7 +397,8 @@ def test_doctor_asks_no_further_once_a_registry_does_not_answer(
 def test_doctor_reads_a_gitops_repository_over_http_with_its_credential(
     config: Path, tmp_path: Path, http_git: GitServer
 ) -> None:
-    bare(tmp_path / "served.git", {"ameide/inventory.yaml": INVENTORY}, "trunk")
+    served = bare(tmp_path / "served.git", {"ameide/inventory.yaml": INVENTORY}, "trunk")
+    pygit2.Repository(str(served)).config["http.receivepack"] = False
     token = tmp_path / "token"
     token.write_text("s3cret")
     token.chmod(0o600)
@@ -406,6 +408,10 @@ def test_doctor_reads_a_gitops_repository_over_http_with_its_credential(
     code, found = findings(config)
     assert (code, found["shop-code: gitops"]["status"]) == (0, "ok")
     assert "1 previewed components" in found["shop-code: gitops"]["found"]
+    assert found["shop-code: gitops permissions"]["found"] == "it may read, and not push"
+    pygit2.Repository(str(served)).config["http.receivepack"] = True
+    allowed = findings(config)[1]["shop-code: gitops permissions"]
+    assert (allowed["status"], allowed["remedy"][:26]) == ("warn", "name one that may only rea")
     assert list(load(config).settings.state_dir.iterdir()) == []
     http_git.login = ("x-access-token", "rotated")
     assert "gitops.credential_file" in findings(config)[1]["shop-code: gitops"]["remedy"]
