@@ -76,6 +76,24 @@ def test_a_forge_that_fails_changes_nothing_and_is_taken_up_again(github: GitHub
     assert process.ends(signal.SIGTERM) == 0
 
 
+def test_a_head_that_the_api_shows_late_is_filled_late_and_nothing_else_is_written(
+    github: GitHubShop, start: Start
+) -> None:
+    number, old = github.opens("docs", DOCS)
+    process = start()
+    eventually("the head that the API shows", filled(github.shop, old))
+    new = github.shop.world.branch("docs-2", {"README.md": "# later\n"}, "docs-2")
+    github.forge.git.references.create(f"refs/pull/{number}/head", new, force=True)  # git has it, the API lags
+    passes = len(process.events("pass_finished"))
+    process.until("pass_finished", times=passes + 2)
+    assert set(github.shop.tags(new).values()) == {None}
+    github.driver.push(number, new)
+    eventually("the head that it shows now", filled(github.shop, new))
+    assert filled(github.shop, old)()
+    assert process.ends(signal.SIGTERM) == 0
+    github.shop.verified()
+
+
 def test_doctor_finds_an_app_with_just_what_it_needs_in_order(github: GitHubShop) -> None:
     found = doctor(github)
     assert {check: f for check, f in found.items() if f[0] == "fail"} == {}
