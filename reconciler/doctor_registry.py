@@ -17,7 +17,7 @@ from reconciler.findings import Finding, Status, attempt, secret
 from reconciler.ports import Clock, Random
 from reconciler.settings import RegistrySettings, Settings
 from state.errors import ReconcilerError, Transient
-from state.observed import Catalogue
+from state.observed import Catalogue, Mode
 from state.oci import Repository, Tag
 
 SKEW_MAX_S: Final = 60
@@ -53,6 +53,7 @@ def diagnose(
         if answers.status is Status.OK:
             yield _skew(registry, settings, clock)
             yield from _baselines(client, _repositories(catalogues, registry.host))
+            yield from _pushes(client, _written(settings, catalogues, registry.host), settings.mode)
     finally:
         client.close()
 
@@ -97,6 +98,29 @@ def _baselines(client: OrasRegistry, repositories: list[Repository]) -> Iterator
     left = len(repositories) - IMAGES_MAX
     asked = f"{there} of {min(len(repositories), IMAGES_MAX)} images have :{_MAIN}"
     yield Finding(check, Status.OK, asked if left <= 0 else f"{asked}; {left} more were not asked for")
+
+
+def _written(settings: Settings, catalogues: list[Catalogue], host: str) -> list[Repository]:
+    """Where tags are written, and release sets."""
+    sets = {Repository(r.evidence.release_sets) for r in settings.repositories if r.evidence is not None}
+    return sorted({*_repositories(catalogues, host), *(s for s in sets if s.host == host)})
+
+
+def _pushes(client: OrasRegistry, repositories: list[Repository], mode: Mode) -> Iterator[Finding]:
+    """Whether each may be written to. What a credential may do beyond that can't be asked without doing it."""
+    if mode is Mode.OBSERVE or not repositories:
+        return
+    check = f"registry {client.hostname}: permissions"
+    remedy = "give the credential leave to push, but not to delete: nothing is deleted in this mode"
+    asked = repositories[:IMAGES_MAX]
+
+    def ask() -> Finding:
+        missing = [r.path for r in asked if not client.may_push(r)]
+        if missing:
+            return Finding(check, Status.FAIL, f"missing: push to {', '.join(missing)}", remedy)
+        return Finding(check, Status.OK, f"it may push; asked for {len(asked)} of {len(repositories)} repositories")
+
+    yield attempt(check, ask, "try again later")
 
 
 def _skew(registry: RegistrySettings, settings: Settings, clock: Clock) -> Finding:

@@ -13,6 +13,8 @@ from typing import Final
 import pygit2
 
 from reconciler import doctor_forge
+from reconciler.adapters.git_push_probe import may_push
+from reconciler.adapters.git_remote import remote
 from reconciler.adapters.gitops_pygit2 import GitOpsRepository
 from reconciler.adapters.local_repository import LocalRepository, blob, target
 from reconciler.adapters.metrics_prometheus import PrometheusMetrics
@@ -24,7 +26,7 @@ from reconciler.findings import Finding, Status, attempt, secret
 from reconciler.ports import Clock, Random, RepositoryIdentity
 from reconciler.settings import RepositorySettings, Settings
 from reconciler.settings_forge import LocalForgeSettings
-from reconciler.settings_model import EvidenceSettings
+from reconciler.settings_model import EvidenceSettings, GitOpsSettings
 from state import log_read, log_verify
 from state.errors import ConfigError, Denied, ReconcilerError, Terminal, Transient
 from state.git import CommitId, RefName
@@ -52,6 +54,7 @@ def diagnose(
             )
         except ReconcilerError as error:
             yield Finding(f"{name}: forge", Status.FAIL, str(error), _forge_remedy(settings))
+            yield from doctor_forge.app_permissions(settings, whole, clock, random)
         else:
             identity = forge.identity
             yield attempt(f"{name}: forge", functools.partial(doctor_forge.listed, forge), _forge_remedy(settings))
@@ -154,6 +157,19 @@ def _gitops(settings: RepositorySettings, whole: Settings, catalogues: list[Cata
         yield Finding(check, Status.OK, _inventory(settings, whole, catalogues))
     except (ReconcilerError, OSError) as error:
         yield Finding(check, Status.FAIL, str(error), _gitops_remedy(error, settings))
+        return
+    if gitops.credential_file is not None:
+        remedy = "check gitops.url and the network from here"
+        yield attempt(f"{check} permissions", lambda: _only_reads(f"{check} permissions", gitops, whole), remedy)
+
+
+def _only_reads(check: str, gitops: GitOpsSettings, whole: Settings) -> Finding:
+    """This credential reads the inventory; what proposes changes has one of its own."""
+    source = remote(gitops.url, credential_file=gitops.credential_file, known_hosts_file=gitops.known_hosts_file)
+    if may_push(source, whole.state_dir, timeout_s=float(whole.request_timeout_s) * CALL_TIMEOUT_FACTOR):
+        remedy = "name one that may only read: the inventory takes no more"
+        return Finding(check, Status.WARN, "more than needed: it may push to the GitOps repository", remedy)
+    return Finding(check, Status.OK, "it may read, and not push")
 
 
 def _gitops_remedy(error: Exception, settings: RepositorySettings) -> str:
@@ -227,17 +243,17 @@ def _log_remote(settings: RepositorySettings, whole: Settings) -> Iterator[Findi
     check = f"{settings.name}: log remote"
     if log.remote_credential_file is not None:
         yield secret(f"{check} credential", log.remote_credential_file)
-    remote = LogRemote(log.remote, log.remote_credential_file)
+    there = LogRemote(log.remote, log.remote_credential_file)
 
     def read() -> str:
         with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=whole.state_dir) as directory:
             empty = pygit2.init_repository(directory, bare=True)
             try:
-                found = remote.branches(empty, "refs/heads/log/")
-                _ask_to_push(remote, empty)
+                found = there.branches(empty, "refs/heads/log/")
+                _ask_to_push(there, empty)
             finally:
                 empty.free()
-        return f"{remote.url}: readable, {len(found)} logs in it, and a push may begin"
+        return f"{there.url}: readable, {len(found)} logs in it, and a push may begin"
 
     yield attempt(
         check, read, "check log.remote, the network, and that log.remote_credential_file may read and push there"

@@ -48,6 +48,8 @@ class Previews:
         self._told: Mapping[int, CommitId] | None = None
         self._lock = threading.Lock()
         self._readiness = Readiness()
+        self._closed: set[int] = set()
+        """Pull requests that are not open any more and are to lose the label."""
 
     def observe(
         self, listing: Listing, cells: Iterable[Cell], remembered: Mapping[int, CommitId], mode: Mode, emit: Emitter
@@ -56,9 +58,12 @@ class Previews:
         if not listing.complete:
             return
         seen = seen_in(cells, released=self._released)
+        open_now = {pull_request.number for pull_request in listing.pull_requests}
         with self._lock:
+            before = self._readiness.served
             self._readiness = self._readiness.after(seen, remembered, self._clock.monotonic_s())
             served = self._readiness.served
+        self._closed = (self._closed | (before.keys() - served.keys())) - open_now
         if mode is Mode.OBSERVE:
             return
         if self._refresh is not None and served != self._told:
@@ -70,6 +75,7 @@ class Previews:
         if self._label is not None:
             for number, wanted in label_changes(listing, seen, served, self._label.label):
                 self._set(self._label, number, wanted, emit)
+            self._closed = {n for n in sorted(self._closed) if not self._set(self._label, n, False, emit)}
 
     def answer(self) -> Mapping[int, CommitId] | str:
         """Pull request → the head to show; or why nothing can be said, which is never an empty answer."""
@@ -78,8 +84,11 @@ class Previews:
             return unsure if unsure is not None else self._readiness.served
 
     @staticmethod
-    def _set(mode: LabelMode, number: int, wanted: bool, emit: Emitter) -> None:
+    def _set(mode: LabelMode, number: int, wanted: bool, emit: Emitter) -> bool:
+        """Whether it worked."""
         try:
             (mode.writer.add_label if wanted else mode.writer.remove_label)(number, mode.label)
         except (Transient, Denied, Terminal) as error:
             emit.emit(Event.LABEL_NOT_SET, pull_request=number, error=str(error))
+            return False
+        return True

@@ -22,6 +22,7 @@ pytest_plugins: list[str] = [
     "tests.fixtures.git_http",
     "tests.fixtures.github_server",
     "tests.fixtures.gitea_server",
+    "tests.fixtures.gitea_real",
     "tests.fixtures.gitlab_server",
     "tests.fixtures.shop",
     "tests.fixtures.sigstore",

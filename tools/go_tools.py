@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """Build the Go programs of the interop suites once, and say where they are. Needs Go and its module proxy; no package.
+Gitea needs a C compiler besides.
 
     tools/go_tools.py          build what is missing, print each program's path
 
@@ -9,6 +10,7 @@ Versions are pinned here; Go checks each module against its checksum database.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -19,10 +21,16 @@ from typing import Final, NamedTuple
 
 
 class Tool(NamedTuple):
-    """`package` is a main package whose last element names the binary that `go install` makes."""
+    """`package` is a main package whose last element names the binary that `go install` makes.
+
+    With `tags` it is a module that `go install` refuses, since its go.mod replaces others: it is built in its own
+    directory, with these build tags, by way of C (sqlite); the directories `data` lie beside the program then.
+    """
 
     package: str
     version: str
+    tags: str = ""
+    data: tuple[str, ...] = ()
 
 
 TOOLS: Final = {
@@ -32,6 +40,8 @@ TOOLS: Final = {
     ),
     "cosign": Tool("github.com/sigstore/cosign/v3/cmd/cosign", "v3.1.3"),
     "oras": Tool("oras.land/oras/cmd/oras", "v1.3.6"),
+    # Of later ones the module proxy has no module that builds.
+    "gitea": Tool("code.gitea.io/gitea", "v1.26.0", "sqlite sqlite_unlock_notify", ("options", "public", "templates")),
 }
 
 
@@ -56,10 +66,31 @@ def build(name: str) -> Path:
     tool, path = TOOLS[name], path_of(name)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:  # a build that is cut short leaves no program
-        environment = {**os.environ, "GOBIN": folder, "CGO_ENABLED": "0"}
-        subprocess.run(["go", "install", f"{tool.package}@{tool.version}"], check=True, env=environment)
+        if tool.tags:
+            _build_in_place(tool, Path(folder) / path.name, path.parent)
+        else:
+            environment = {**os.environ, "GOBIN": folder, "CGO_ENABLED": "0"}
+            subprocess.run(["go", "install", f"{tool.package}@{tool.version}"], check=True, env=environment)
         (Path(folder) / path.name).replace(path)
     return path
+
+
+def _build_in_place(tool: Tool, program: Path, home: Path) -> None:
+    told = subprocess.run(
+        ["go", "mod", "download", "-json", f"{tool.package}@{tool.version}"], check=True, capture_output=True, text=True
+    )
+    source = Path(json.loads(told.stdout)["Dir"])
+    subprocess.run(
+        ["go", "build", "-C", str(source), "-tags", tool.tags, "-o", str(program), "."],
+        check=True,
+        env={**os.environ, "CGO_ENABLED": "1"},
+    )
+    for name in tool.data:
+        for folder, _, files in os.walk(source / name):  # not copytree: directories of the module cache are read-only
+            to = home / Path(folder).relative_to(source)
+            to.mkdir(parents=True, exist_ok=True)
+            for file in files:
+                shutil.copyfile(Path(folder) / file, to / file)
 
 
 def main() -> int:

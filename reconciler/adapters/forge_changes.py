@@ -69,7 +69,7 @@ class RestChanges(ABC):
         answer = self._create(branch, base, title, body)
         what = f"pull request from {branch.short} to {base.short}"
         if answer.status == 201:
-            return parsed(self.RECORD, answer, what).change()
+            return self._opened(parsed(self.RECORD, answer, what).change())
         for change in self.find_change(branch, base):
             if change.open:
                 return change
@@ -90,6 +90,10 @@ class RestChanges(ABC):
             return
         self._comment(number, reason)
         self._close(number)
+
+    def _opened(self, change: Change) -> Change:
+        """What was just opened, or another one that stands in for it."""
+        return change
 
     @abstractmethod
     def _query(self, owner: str, branch: RefName, base: RefName) -> dict[str, str | int]:

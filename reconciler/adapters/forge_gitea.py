@@ -14,7 +14,7 @@ from pydantic import Field
 from reconciler.adapters.forge_github import GitHubForge, User
 from reconciler.adapters.forge_github_writer import GitHubChanges
 from reconciler.adapters.forge_records import Id, Record, parsed, parsed_record
-from reconciler.ports import Permission
+from reconciler.ports import Change, Permission
 from state.errors import Terminal
 from state.git import CommitId, RefName
 
@@ -85,6 +85,14 @@ class GiteaChanges(GitHubChanges):
     def _query(self, owner: str, branch: RefName, base: RefName) -> dict[str, str | int]:
         del owner, branch  # there is no filter by head
         return {"state": "all", "sort": "oldest", "base_branch": base.short, "limit": self.PAGE_SIZE}
+
+    def _opened(self, change: Change) -> Change:
+        """Gitea looks and then inserts, so that two at the same moment are both made: the first one stays."""
+        found = [c for c in self.find_change(change.branch, change.base) if c.open]
+        if not found or found[0].number >= change.number:
+            return change
+        self.close_change(change.number, f"#{found[0].number} was opened at the same moment")
+        return found[0]
 
     def add_label(self, number: int, label: str) -> None:
         """Labels go by id: a name that the repository has no label of is left out without a word."""

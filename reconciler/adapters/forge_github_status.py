@@ -26,7 +26,8 @@ class _CommitStatus(Record):
 
 
 class _Combined(Record):
-    statuses: tuple[_CommitStatus, ...] = Field(strict=False)
+    statuses: tuple[_CommitStatus, ...] | None = Field(strict=False)
+    """Gitea says null for none."""
 
 
 class _Output(Record):
@@ -72,7 +73,7 @@ class CommitStatuses(ForgeStatus[None]):
         answer = self._client.get(self._repository.path(f"/commits/{head}/status"), {"per_page": 100})
         if not answer.found:
             return None
-        for status in parsed(_Combined, answer, f"statuses of {head.short}").statuses:
+        for status in parsed(_Combined, answer, f"statuses of {head.short}").statuses or ():
             if status.context == CONTEXT and status.state in set(StatusState):
                 return Shown(StatusState(status.state), status.description or "", None)
         return None

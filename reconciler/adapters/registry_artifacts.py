@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final, Protocol
 from urllib.parse import urlsplit
 
@@ -26,6 +27,7 @@ from state.errors import (
     IntegrityError,
     InvalidValue,
     RateLimited,
+    ReconcilerError,
     Terminal,
     Transient,
     Unavailable,
@@ -123,6 +125,19 @@ class Artifacts:
         if stored is not None and stored != digest:
             raise IntegrityError(f"{where}: the registry says it stored {stored}")
         return made
+
+    def may_push(self, repository: Repository) -> bool:
+        """Whether the credential may begin an upload there; it is given up at once, and nothing of it stays."""
+        where = f"{repository}: beginning an upload"
+        client = self._client
+        try:
+            started = client.run(Call("POST", client.url(f"{repository.path}/blobs/uploads/"), where, {}))
+            client.expect(started, where, 202)
+        except Denied:
+            return False
+        with suppress(ReconcilerError):  # a registry that can't give it up forgets it by itself
+            client.run(Call("DELETE", self._upload_url(started, where), where, {}))
+        return True
 
     def put_artifact(
         self,

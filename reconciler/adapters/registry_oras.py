@@ -100,6 +100,7 @@ class OrasRegistry(oras.provider.Registry):  # type: ignore[misc]  # oras ships 
         self.referrers = artifacts.referrers
         self.blob = artifacts.blob
         self.put_blob = artifacts.put_blob
+        self.may_push = artifacts.may_push
         self.put_artifact = artifacts.put_artifact
 
     # --- RegistryReader ----------------------------------------------------------------------------------------------

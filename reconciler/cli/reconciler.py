@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reconciler.cli import EXIT_BAD_INPUT, EXIT_CLEAN, EXIT_FINDINGS, complain
+from reconciler.cli import EXIT_BAD_INPUT, EXIT_CLEAN, EXIT_DEPENDENCY, EXIT_FINDINGS, complain
 
 if TYPE_CHECKING:
     from reconciler.looking import Tick
@@ -49,21 +49,31 @@ def once(config: Path, sweep: bool, as_json: bool) -> int:
     from reconciler.events import to_stream
     from reconciler.settings import load
     from state import canonical
+    from state.errors import Transient
 
     loaded = load(config)
     emit = to_stream(sys.stderr, SystemClock())
-    converged = True
+    converged, failed = True, False
     with _progress(quiet=as_json) as tick, wiring.shared(loaded, emit, PrometheusMetrics()) as common:
         for settings in loaded.settings.repositories:
-            with wiring.writer(common, settings, tick) as (repository, _, _):
-                repository.configured(loaded.digest)
-                rules = replace(wiring.rules(loaded.settings, settings), sweep_all=sweep)
-                report = repository.run_pass(rules, frozenset(), lambda: False)
+            try:
+                with wiring.writer(common, settings, tick) as (repository, _, _):
+                    repository.configured(loaded.digest)
+                    rules = replace(wiring.rules(loaded.settings, settings), sweep_all=sweep)
+                    report = repository.run_pass(rules, frozenset(), lambda: False)
+            except Transient as error:
+                if len(loaded.settings.repositories) == 1:
+                    raise
+                complain(f"{settings.name}: {error}")
+                failed = True
+                continue
             converged = converged and report.converged
             if as_json:
                 click.echo(canonical.dumps(report.to_json(settings.name)))
             else:
                 show_matrix(console(), report.cells, f"{settings.name}: after pass {report.pass_id}")
+    if failed:
+        return EXIT_DEPENDENCY
     return EXIT_CLEAN if converged else EXIT_FINDINGS
 
 

@@ -6,7 +6,11 @@ import json
 import signal
 from typing import Any
 
+from reconciler.adapters.clock import SystemClock, SystemRandom
+from reconciler.doctor_forge import proposals
 from reconciler.ports import StatusState
+from reconciler.settings import load
+from reconciler.settings_model import GitHubForgeSettings
 from state.git import CommitId
 from tests.e2e.test_daemon import Start, filled, start
 from tests.fixtures.github_server import PLAIN_TOKEN, Reply
@@ -72,6 +76,24 @@ def test_a_forge_that_fails_changes_nothing_and_is_taken_up_again(github: GitHub
     assert process.ends(signal.SIGTERM) == 0
 
 
+def test_a_head_that_the_api_shows_late_is_filled_late_and_nothing_else_is_written(
+    github: GitHubShop, start: Start
+) -> None:
+    number, old = github.opens("docs", DOCS)
+    process = start()
+    eventually("the head that the API shows", filled(github.shop, old))
+    new = github.shop.world.branch("docs-2", {"README.md": "# later\n"}, "docs-2")
+    github.forge.git.references.create(f"refs/pull/{number}/head", new, force=True)  # git has it, the API lags
+    passes = len(process.events("pass_finished"))
+    process.until("pass_finished", times=passes + 2)
+    assert set(github.shop.tags(new).values()) == {None}
+    github.driver.push(number, new)
+    eventually("the head that it shows now", filled(github.shop, new))
+    assert filled(github.shop, old)()
+    assert process.ends(signal.SIGTERM) == 0
+    github.shop.verified()
+
+
 def test_doctor_finds_an_app_with_just_what_it_needs_in_order(github: GitHubShop) -> None:
     found = doctor(github)
     assert {check: f for check, f in found.items() if f[0] == "fail"} == {}
@@ -92,11 +114,47 @@ def test_doctor_names_what_an_app_lacks_and_what_it_has_too_much(github: GitHubS
     assert permissions(github)[0] == "warn"  # a process that only looks asks for no more than reads
 
 
-def test_doctor_says_that_a_missing_permission_keeps_the_app_out(github: GitHubShop) -> None:
+def test_doctor_names_just_the_permission_that_keeps_the_app_out(github: GitHubShop) -> None:
     del github.forge.granted["checks"]
-    status, found, _ = doctor(github)["shop: forge"]
-    assert status == "fail"
-    assert "checks: write" in found
+    github.forge.granted["administration"] = "write"
+    told = doctor(github)
+    assert told["shop: forge"][0] == "fail"
+    assert told["shop: forge permissions"][:2] == (
+        "fail",
+        "missing: checks: write; more than needed: administration: write",
+    )
+    github.forge.suspended = True
+    assert permissions(github) == ("fail", "suspended since 2026-01-01T00:00:00Z")
+
+
+def proposed(github: GitHubShop) -> dict[str, tuple[str, str]]:
+    """What is found of the configured forge as one that changes are proposed to."""
+    loaded = load(github.shop.config)
+    forge = loaded.settings.repositories[0].forge
+    assert isinstance(forge, GitHubForgeSettings)
+    found = proposals("target", forge, loaded.settings, SystemClock(), SystemRandom())
+    return {f.check: (f.status.value, f.found) for f in found}
+
+
+def test_whoever_proposes_has_to_push_branches_and_open_pull_requests(github: GitHubShop) -> None:
+    github.forge.git.config["http.receivepack"] = True
+    assert proposed(github)["target"] == (
+        "fail",
+        "missing: contents: write, pull_requests: write",
+    )
+    github.forge.granted = {"metadata": "read", "contents": "write", "pull_requests": "write"}
+    assert proposed(github) == {
+        "target": ("ok", "contents: write, metadata: read, pull_requests: write"),
+        "target: git": ("ok", f"{github.git.url}/acme/app.git: it may push a branch"),
+    }
+    github.uses(token_file=str(github.token_file))
+    github.forge.git.config["http.receivepack"] = False
+    assert proposed(github) == {
+        "target": ("ok", "role push; the forge does not tell what such a token may do"),
+        "target: git": ("fail", "missing: it may not push a branch"),
+    }
+    github.forge.scopes = "repo:status"
+    assert proposed(github)["target"] == ("fail", "missing: the scope repo, got repo:status")
 
 
 def test_doctor_names_the_scopes_and_the_role_of_a_token(github: GitHubShop) -> None:

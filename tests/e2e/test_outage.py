@@ -132,3 +132,12 @@ def test_a_log_remote_that_is_down_at_the_start_does_not_stop_the_others(
     eventually("every tag of the other's head", filled(other, here))
     until_not_ready(process, "shop: ")
     assert process.ends(signal.SIGTERM) == 0
+
+
+def test_one_pass_over_all_goes_on_after_the_one_that_is_out_of_reach(github: GitHubShop, other: Shop) -> None:
+    _, here = other.opens("docs", DOCS)
+    github.forge.fault = lambda _: DOWN
+    done = github.shop.runs("reconciler", "once", "--config", str(github.shop.config))
+    assert done.returncode == 3
+    assert "shop: " in done.stderr
+    assert filled(other, here)()

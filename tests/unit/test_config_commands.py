@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import jsonschema
+import pygit2
 import pytest
 from click.testing import CliRunner, Result
 
@@ -393,10 +394,31 @@ def test_doctor_asks_no_further_once_a_registry_does_not_answer(
     assert not any("/acme/c/" in r.path for r in stub.requests)
 
 
+def test_doctor_begins_an_upload_where_tags_are_written_and_gives_it_up(config: Path, stub: Stub) -> None:
+    check = f"registry {stub.host}: permissions"
+    assert check not in findings(config)[1]  # `mode: observe` writes nothing
+    edit(config, "mode: observe", "mode: fill")
+
+    def uploads(seen: Seen) -> Reply:
+        if not seen.path.endswith("/blobs/uploads/"):
+            return Reply(204) if seen.method == "DELETE" else answer(seen)
+        return Reply(202, {"Location": "/v2/acme/orders/blobs/uploads/1"})
+
+    stub.answer = uploads
+    found = findings(config)[1][check]
+    assert (found["status"], found["found"]) == ("ok", "it may push; asked for 1 of 1 repositories")
+    assert [r.path for r in stub.requests if r.method == "DELETE"] == ["/v2/acme/orders/blobs/uploads/1"]
+    assert not any(r.method in {"PUT", "PATCH"} for r in stub.requests)
+    stub.answer = lambda seen: Reply(403) if seen.method == "POST" else answer(seen)
+    denied = findings(config)[1][check]
+    assert (denied["status"], denied["found"]) == ("fail", "missing: push to acme/orders")
+
+
 def test_doctor_reads_a_gitops_repository_over_http_with_its_credential(
     config: Path, tmp_path: Path, http_git: GitServer
 ) -> None:
-    bare(tmp_path / "served.git", {"ameide/inventory.yaml": INVENTORY}, "trunk")
+    served = bare(tmp_path / "served.git", {"ameide/inventory.yaml": INVENTORY}, "trunk")
+    pygit2.Repository(str(served)).config["http.receivepack"] = False
     token = tmp_path / "token"
     token.write_text("s3cret")
     token.chmod(0o600)
@@ -406,6 +428,10 @@ def test_doctor_reads_a_gitops_repository_over_http_with_its_credential(
     code, found = findings(config)
     assert (code, found["shop-code: gitops"]["status"]) == (0, "ok")
     assert "1 previewed components" in found["shop-code: gitops"]["found"]
+    assert found["shop-code: gitops permissions"]["found"] == "it may read, and not push"
+    pygit2.Repository(str(served)).config["http.receivepack"] = True
+    allowed = findings(config)[1]["shop-code: gitops permissions"]
+    assert (allowed["status"], allowed["remedy"][:26]) == ("warn", "name one that may only rea")
     assert list(load(config).settings.state_dir.iterdir()) == []
     http_git.login = ("x-access-token", "rotated")
     assert "gitops.credential_file" in findings(config)[1]["shop-code: gitops"]["remedy"]

@@ -22,8 +22,16 @@ class ForgeDriver(Protocol):
     def branch(self, name: RefName, commit: CommitId) -> None:
         """Make or move a branch."""
 
-    def open(self, head: CommitId, *, labels: Sequence[str] = (), draft: bool = False, author_id: int = 1) -> int:
-        """Open a pull request to `refs/heads/main` from the repository itself; its number."""
+    def author(self) -> int:
+        """The id of somebody who opens pull requests, and is not us."""
+
+    def open(
+        self, head: CommitId, *, labels: Sequence[str] = (), draft: bool = False, author_id: int | None = None
+    ) -> int:
+        """Open a pull request to `refs/heads/main` from the repository itself; its number. None: whoever."""
+
+    def fork(self) -> int:
+        """The id of a fork of the repository, which is somebody else's."""
 
     def open_from_fork(self, head: CommitId, fork_id: int, branch: RefName | None = None) -> int:
         """Open one whose head belongs to the fork with that repository id."""

@@ -9,10 +9,9 @@ import pytest
 from reconciler.adapters.forge_gitlab import GitLabForge, GitLabProject
 from reconciler.adapters.forge_gitlab_status import GitLabStatusReporter
 from reconciler.ports import Permission, StatusState
-from state.errors import Denied, RateLimited, Terminal, Transient
+from state.errors import Terminal, Transient
 from state.git import RefName
 from tests.fixtures.gitlab_server import BOT, PATH, GitLabUnderTest
-from tests.fixtures.registry_stub import Reply, Seen
 
 JSON = {"Content-Type": "application/json"}
 BRANCH, MAIN = RefName("refs/heads/pins"), RefName("refs/heads/main")
@@ -28,58 +27,6 @@ def opened(gitlab: GitLabUnderTest, count: int) -> None:
 
 def writes(gitlab: GitLabUnderTest) -> list[str]:
     return [seen.method for seen in gitlab.stub.requests if seen.method != "GET"]
-
-
-@pytest.mark.parametrize("told_max", [10_000, 0])
-def test_ten_thousand_open_merge_requests_are_listed_whole(gitlab: GitLabUnderTest, told_max: int) -> None:
-    gitlab.forge.told_max = told_max
-    opened(gitlab, 10_000)
-    found = gitlab.tested.reader.open_pull_requests()
-    assert (found.complete, len(found.pull_requests)) == (True, 10_000)
-
-
-def test_a_list_that_moves_while_it_is_read_is_never_taken_for_whole(gitlab: GitLabUnderTest) -> None:
-    opened(gitlab, 130)
-    left = iter(range(1, 100))
-
-    def closing(seen: Seen) -> Reply | None:
-        if "page=2" in seen.query:
-            gitlab.forge.merge_requests[next(left)]["state"] = "closed"
-        return None
-
-    gitlab.forge.fault = closing
-    assert not gitlab.tested.reader.open_pull_requests().complete
-
-
-@pytest.mark.parametrize(
-    ("reply", "error"),
-    [
-        (Reply(502, {"Content-Type": "text/html"}, b"<html>"), Transient),
-        (Reply(200, {"Content-Type": "text/html"}, b"<html>"), Transient),
-        (Reply(drop=True), Transient),
-        (Reply(404, JSON, b"{}"), Transient),
-        (Reply(401, JSON, b"{}"), Denied),
-        (Reply(429, {"Content-Type": "text/plain", "Retry-After": "30"}, b"Retry later\n"), RateLimited),
-    ],
-)
-def test_a_lost_third_page_is_an_error_and_never_a_shorter_list(
-    gitlab: GitLabUnderTest, reply: Reply, error: type[Exception]
-) -> None:
-    opened(gitlab, 230)
-    gitlab.forge.fault = lambda seen: reply if "page=3" in seen.query else None
-    with pytest.raises(error):
-        gitlab.tested.reader.open_pull_requests()
-
-
-def test_nothing_is_sent_while_the_forge_asks_for_a_pause(gitlab: GitLabUnderTest) -> None:
-    gitlab.forge.fault = lambda _: Reply(429, {"Retry-After": "30"}, b"Retry later\n")
-    with pytest.raises(RateLimited) as first:
-        gitlab.tested.reader.repository()
-    assert first.value.retry_after_s == 30
-    sent = len(gitlab.stub.requests)
-    with pytest.raises(RateLimited, match="not sent"):
-        gitlab.tested.reader.repository()
-    assert len(gitlab.stub.requests) == sent
 
 
 def test_the_budget_is_read_from_the_headers_and_is_a_minutes(gitlab: GitLabUnderTest) -> None:
@@ -99,30 +46,6 @@ def test_a_rename_is_followed_by_id_and_another_project_under_the_name_is_refuse
     gitlab.forge.path = PATH
     with pytest.raises(Terminal, match="another repository has this name now"):
         GitLabProject(gitlab.client, PATH, 4712).look()
-
-
-def test_a_redirect_elsewhere_gets_no_token(gitlab: GitLabUnderTest) -> None:
-    elsewhere = gitlab.stub.url.replace("127.0.0.1", "localhost")
-    seen: list[Seen] = []
-
-    def redirect(request: Seen) -> Reply:
-        seen.append(request)
-        if request.headers["host"].startswith("127"):
-            return Reply(302, {"Location": f"{elsewhere}/caught"})
-        return Reply(404, JSON, b"{}")
-
-    gitlab.forge.fault = redirect
-    with pytest.raises(Terminal):
-        gitlab.tested.reader.repository()
-    assert [("authorization" in request.headers) for request in seen] == [True, False]
-
-
-def test_an_ended_token_is_denied_and_a_rotated_one_counts(gitlab: GitLabUnderTest) -> None:
-    gitlab.forge.tokens = {"new"}
-    with pytest.raises(Denied):
-        gitlab.tested.reader.repository()
-    gitlab.token_file.write_text("new\n")
-    assert gitlab.tested.reader.repository().name == PATH
 
 
 @pytest.mark.parametrize(
@@ -160,24 +83,6 @@ def test_what_is_merged_or_being_merged_is_not_open(gitlab: GitLabUnderTest, sta
     gitlab.forge.merge_requests[1]["state"] = "something new"
     with pytest.raises(Terminal):
         gitlab.tested.reader.pull_request(1)
-
-
-def test_a_conflict_on_create_is_adopted(gitlab: GitLabUnderTest) -> None:
-    driver, writer = gitlab.tested.driver, gitlab.tested.writer
-    driver.branch(BRANCH, driver.commit())
-    made = writer.open_change(BRANCH, MAIN, "t", "b")
-    lagging = [True]
-
-    def empty_once(seen: Seen) -> Reply | None:
-        if seen.method == "GET" and seen.path.endswith("/merge_requests") and lagging:
-            lagging.clear()
-            return Reply(200, {**JSON, "X-Total": "0"}, b"[]")
-        return None
-
-    gitlab.forge.fault = empty_once
-    assert writer.open_change(BRANCH, MAIN, "t", "b") == made
-    assert writes(gitlab) == ["POST", "POST"]
-    assert len(gitlab.forge.merge_requests) == 1
 
 
 def test_a_label_with_a_comma_would_be_two_and_is_refused(gitlab: GitLabUnderTest) -> None:

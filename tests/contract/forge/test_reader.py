@@ -9,8 +9,6 @@ from state.git import RefName
 from state.observed import Listing
 from tests.contract.forge.driver import ForgeUnderTest
 
-FORK = 987_654
-
 
 def numbers(listing: Listing) -> list[int]:
     return [pr.number for pr in listing.pull_requests]
@@ -38,11 +36,11 @@ def test_the_listing_is_complete_and_ascending_beyond_nine(forge_under_test: For
 def test_a_listed_pull_request_carries_every_field(forge_under_test: ForgeUnderTest) -> None:
     driver, reader = forge_under_test.driver, forge_under_test.reader
     head = driver.commit()
-    number = driver.open(head, labels=["zeta", "alpha"], draft=True, author_id=42)
+    number = driver.open(head, labels=["zeta", "alpha"], draft=True, author_id=driver.author())
     (listed,) = reader.open_pull_requests().pull_requests
     assert listed == reader.pull_request(number)
     assert (listed.number, listed.head, listed.base) == (number, head, "refs/heads/main")
-    assert (listed.author_id, listed.draft, listed.labels) == (42, True, ("alpha", "zeta"))
+    assert (listed.author_id, listed.draft, listed.labels) == (driver.author(), True, ("alpha", "zeta"))
     assert listed.head_repository_id == reader.repository().id
 
 
@@ -90,17 +88,27 @@ def test_two_pull_requests_may_share_one_head(forge_under_test: ForgeUnderTest) 
     assert [(pr.number, pr.head) for pr in listed] == [(n, head) for n in opened]
 
 
-def test_the_head_of_a_fork_names_the_fork_and_none_once_it_is_deleted(forge_under_test: ForgeUnderTest) -> None:
-    driver, reader = forge_under_test.driver, forge_under_test.reader
-    number = driver.open_from_fork(driver.commit(), FORK)
-    seen = reader.pull_request(number)
-    assert seen is not None
-    assert seen.head_repository_id == FORK != reader.repository().id
+def test_the_head_of_a_fork_names_the_fork_and_none_once_it_is_deleted(damageable_forge: ForgeUnderTest) -> None:
+    driver, reader = damageable_forge.driver, damageable_forge.reader
+    number = driver.open_from_fork(driver.commit(), driver.fork())
     driver.delete_fork(number)
     gone = reader.pull_request(number)
     assert gone is not None
     assert gone.head_repository_id is None
-    assert reader.open_pull_requests().pull_requests == (gone,)
+    assert reader.open_pull_requests() == Listing(complete=True, pull_requests=(gone,))
+
+
+def test_a_fork_is_never_taken_for_the_repository_itself(forge_under_test: ForgeUnderTest) -> None:
+    driver, reader = forge_under_test.driver, forge_under_test.reader
+    fork = driver.fork()
+    number = driver.open_from_fork(driver.commit(), fork)
+    seen = reader.pull_request(number)
+    assert seen is not None
+    assert seen.head_repository_id == fork != reader.repository().id
+    driver.delete_fork(number)
+    listing = reader.open_pull_requests()  # Gitea closes the pull request with the fork
+    assert listing.complete
+    assert {pr.head_repository_id for pr in listing.pull_requests} <= {None}
 
 
 def test_labels_and_the_base_are_as_they_are_now(forge_under_test: ForgeUnderTest) -> None:
@@ -161,16 +169,16 @@ def test_a_push_by_nobody_known_has_no_pusher(forge_under_test: ForgeUnderTest) 
 def test_who_pushed_to_a_fork_is_not_told(forge_under_test: ForgeUnderTest) -> None:
     driver = forge_under_test.driver
     head = driver.commit()
-    number = driver.open_from_fork(head, FORK, RefName("refs/heads/b2"))  # as the next one is named
+    number = driver.open_from_fork(head, driver.fork(), RefName("refs/heads/b2"))  # as the next one is named
     driver.open(head, author_id=7)
     assert forge_under_test.reader.last_pusher(number, head) is None
 
 
 @pytest.mark.parametrize("damage", ["corrupt", "lose_record"])
 def test_a_damaged_pull_request_makes_the_listing_incomplete_and_hides_no_other(
-    forge_under_test: ForgeUnderTest, damage: str
+    damageable_forge: ForgeUnderTest, damage: str
 ) -> None:
-    driver, reader = forge_under_test.driver, forge_under_test.reader
+    driver, reader = damageable_forge.driver, damageable_forge.reader
     first, damaged, last = (driver.open(driver.commit()) for _ in range(3))
     assert reader.open_pull_requests().complete
     getattr(driver, damage)(damaged)
@@ -180,12 +188,12 @@ def test_a_damaged_pull_request_makes_the_listing_incomplete_and_hides_no_other(
 
 
 @pytest.mark.parametrize("damage", ["corrupt", "lose_record"])
-def test_a_damaged_pull_request_is_never_read_as_closed(forge_under_test: ForgeUnderTest, damage: str) -> None:
-    driver = forge_under_test.driver
+def test_a_damaged_pull_request_is_never_read_as_closed(damageable_forge: ForgeUnderTest, damage: str) -> None:
+    driver = damageable_forge.driver
     number = driver.open(driver.commit())
     getattr(driver, damage)(number)
     with pytest.raises(ReconcilerError):
-        forge_under_test.reader.pull_request(number)
+        damageable_forge.reader.pull_request(number)
 
 
 def test_a_missing_repository_is_an_error_and_never_an_empty_listing(forge_under_test: ForgeUnderTest) -> None:

@@ -79,7 +79,7 @@ def test_a_change_from_a_branch_that_is_not_there_is_refused(forge_under_test: F
 def test_a_fork_with_the_same_branch_name_is_not_our_change(forge_under_test: ForgeUnderTest) -> None:
     driver, writer = forge_under_test.driver, forge_under_test.writer
     driver.branch(BRANCH, driver.commit())
-    theirs = driver.open_from_fork(driver.commit(), 987_654, BRANCH)
+    theirs = driver.open_from_fork(driver.commit(), driver.fork(), BRANCH)
     assert writer.find_change(BRANCH, MAIN) == ()
     assert writer.open_change(BRANCH, MAIN, "t", "b").number != theirs
 
@@ -126,8 +126,8 @@ def test_opening_after_a_close_makes_a_second_change_and_both_are_found(forge_un
     ]
 
 
-def test_nothing_is_called_not_found_while_a_record_is_unreadable(forge_under_test: ForgeUnderTest) -> None:
-    driver, writer = forge_under_test.driver, forge_under_test.writer
+def test_nothing_is_called_not_found_while_a_record_is_unreadable(damageable_forge: ForgeUnderTest) -> None:
+    driver, writer = damageable_forge.driver, damageable_forge.writer
     driver.branch(BRANCH, driver.commit())
     made = writer.open_change(BRANCH, MAIN, "t", "b")
     driver.corrupt(made.number)

@@ -48,7 +48,7 @@ class Endpoint:
 
 
 @pytest.fixture
-def endpoint(tmp_path: Path) -> Iterator[Endpoint]:
+def endpoint(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Endpoint]:
     file = tmp_path / "secret"
     file.write_text(SECRET + "\n")
     file.chmod(0o600)
@@ -56,8 +56,9 @@ def endpoint(tmp_path: Path) -> Iterator[Endpoint]:
     lines: list[dict[str, object]] = []
     metrics = PrometheusMetrics()
     emitter = Emitter(lambda record: lines.append(dict(record)), SystemClock())
+    sender = getattr(request, "param", Sender.GITHUB)
     webhooks = Webhooks(
-        {"shop": Hook(Sender.GITHUB, lambda: 7, SecretFile(file, "webhook secret file").lines)},
+        {"shop": Hook(sender, lambda: 7, SecretFile(file, "webhook secret file").lines)},
         lambda name, number: hinted.append((name, number)),
         clock=SystemClock(),
         metrics=metrics,
@@ -71,6 +72,36 @@ def endpoint(tmp_path: Path) -> Iterator[Endpoint]:
 
 def delivery(**changed: object) -> bytes:
     return json.dumps({**OPENED, **changed}).encode()
+
+
+NUMBERED = {
+    Sender.GITHUB: lambda action, n: {"action": action, "repository": {"id": 7}, "pull_request": {"number": n}},
+    Sender.GITEA: lambda action, n: {"action": action, "repository": {"id": 7}, "pull_request": {"number": n}},
+    Sender.GITLAB: lambda action, n: {
+        "object_kind": "merge_request", "project": {"id": 7}, "object_attributes": {"iid": n, "action": action},
+    },
+}  # fmt: skip
+
+
+def signed(sender: Sender, body: bytes) -> dict[str, str]:
+    made = hmac.digest(SECRET.encode(), body, "sha256").hex()
+    return {
+        Sender.GITHUB: {"X-Hub-Signature-256": f"sha256={made}"},
+        Sender.GITEA: {"X-Gitea-Signature": made},
+        Sender.GITLAB: {"X-Gitlab-Token": SECRET},
+    }[sender]
+
+
+@pytest.mark.parametrize(("endpoint", "sender"), [(s, s) for s in Sender], indirect=["endpoint"])
+def test_deliveries_again_late_and_out_of_order_mark_the_same_pull_requests(endpoint: Endpoint, sender: Sender) -> None:
+    story = [("opened", 3), ("synchronize", 3), ("opened", 4), ("closed", 3)]
+    for action, number in [*reversed(story), *story, story[0], story[0]]:
+        body = json.dumps(NUMBERED[sender](action, number)).encode()
+        headers = {"Content-Type": "application/json", **signed(sender, body)}
+        answer = endpoint.running.ask("public", "/webhooks/shop", "POST", data=body, headers=headers)
+        assert answer.status_code == 202
+    assert set(endpoint.hinted) == {("shop", 3), ("shop", 4)}
+    assert len(endpoint.hinted) == 10  # each is one mark, whatever it says
 
 
 def test_a_signed_delivery_is_taken_and_hints_at_its_pull_request(endpoint: Endpoint) -> None:
