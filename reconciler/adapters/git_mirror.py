@@ -16,7 +16,7 @@ import os
 import shutil
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -105,7 +105,7 @@ class BareMirror:
         found = self._target(own)
         if found is None:
             raise Unavailable(f"{self.name}: {ref} was fetched, but the mirror does not show it")
-        self._keep(found)
+        self.keep(found)
         return found
 
     def have(self, commit: CommitId, ref: RefName) -> None:
@@ -132,6 +132,12 @@ class BareMirror:
         with self._writing:
             names = [name for name in self._repository.references if name.startswith(_KEEP)]
         return frozenset(CommitId(name.removeprefix(_KEEP)) for name in names)
+
+    def keep(self, commit: CommitId) -> None:
+        """Keep a commit that is here reachable."""
+        with self._writing:
+            if self._target(_KEEP + commit) != commit:
+                self._repository.references.create(_KEEP + commit, pygit2.Oid(hex=commit), force=True)
 
     def drop(self, commits: Iterable[CommitId]) -> None:
         """Keep these no longer. Their objects stay until git prunes the mirror."""
@@ -169,6 +175,11 @@ class BareMirror:
                 )
         raise Terminal(f"{self.name}: more than {_ROUNDS_MAX} rounds of fetching missing objects")
 
+    def using(self, call: Callable[[Sequence[int]], T]) -> T:
+        """What `call` returns: a run of git in the mirror that inherits these file descriptors, one at a time."""
+        with self._writing:
+            return call((self._lock,))
+
     # --- inside
 
     def _fetch(self, refspec: str) -> None:
@@ -197,11 +208,6 @@ class BareMirror:
         except BlockingIOError:
             return False
         return True
-
-    def _keep(self, commit: CommitId) -> None:
-        with self._writing:
-            if self._target(_KEEP + commit) != commit:
-                self._repository.references.create(_KEEP + commit, pygit2.Oid(hex=commit), force=True)
 
     def _target(self, ref: str) -> CommitId | None:
         with self._writing:
