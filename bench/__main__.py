@@ -16,7 +16,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from bench import changes, cold, evidence, growth, log, planner, requests, retag, webhook
+from bench import approval, changes, cold, evidence, growth, log, planner, requests, retag, webhook
 from bench.measure import Bench, Row, Verdict, say
 
 FIGURES: dict[str, Callable[[Bench], list[Row]]] = {
@@ -28,6 +28,7 @@ FIGURES: dict[str, Callable[[Bench], list[Row]]] = {
     "changes": changes.run,
     "log": log.run,
     "evidence": evidence.run,
+    "approval": approval.run,
     "webhook": webhook.run,
 }
 _STYLES = {Verdict.MET: "green", Verdict.MISSED: "bold red", Verdict.SHOWN: "dim", Verdict.SKIPPED: "yellow"}

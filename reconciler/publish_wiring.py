@@ -167,9 +167,11 @@ def _lane(common: Common, repository: RepositorySettings, target: TargetSettings
         opened_target(settings, target, clock=common.clock, random=common.random, metrics=common.metrics) as forge,
         GitOpsBranches(
             settings.state_dir / "mirrors" / f"{repository.name}-{target.name}",
-            forge.remote,
-            signer,
+            forge.remote.url,
             timeout_s=float(settings.request_timeout_s) * CALL_TIMEOUT_FACTOR,
+            signer=signer,
+            ca_file=forge.remote.ca_file,
+            token=forge.remote.token,
         ) as writer,
     ):
         named = Target(target.name, forge.identity.id, base, target.environment)

@@ -235,12 +235,14 @@ def _commit(head: CommitId) -> Json:
 
 
 def _images(rows: list[Mapping[str, Json]]) -> dict[Repository, Digest]:
-    return {
-        Repository(reading(row, "subject").text("name")): Digest(
-            "sha256:" + reading(reading(row, "subject").object("digest"), "subject").text("sha256")
-        )
-        for row in rows
-    }
+    """What the subjects after the first name; whether they have other members is seen by writing them again."""
+    made: dict[Repository, Digest] = {}
+    for row in rows:
+        name, digests = row.get("name"), row.get("digest")
+        if not isinstance(name, str) or not isinstance(digests, dict):
+            raise InvalidValue("subject: expected a name and a digest")
+        made[Repository(name)] = Digest(f"sha256:{digests.get('sha256')}")
+    return made
 
 
 def _check(marker: Marker) -> None:

@@ -114,7 +114,8 @@ def decode_base64(text: str, what: str, max_bytes: int) -> bytes:
         raise Refused(
             Refusal.OVERSIZED, f"{what}: expected at most {max_bytes} bytes, got {len(text)} base64 characters"
         )
-    standard = text if "+" in text or "/" in text else text.translate({ord("-"): "+", ord("_"): "/"})
+    url_safe = ("-" in text or "_" in text) and not ("+" in text or "/" in text)
+    standard = text.translate({ord("-"): "+", ord("_"): "/"}) if url_safe else text
     try:
         made = base64.b64decode(standard, validate=True)
     except (binascii.Error, ValueError) as error:
