@@ -31,6 +31,7 @@ class Endpoint:
     secret_file: Path
     hinted: list[tuple[str, int | None]]
     metrics: PrometheusMetrics
+    own_id: int | None = 7
 
     def post(
         self, body: bytes, *, name: str = "shop", secret: str = SECRET, kind: str = "application/json", **headers: str
@@ -58,7 +59,7 @@ def endpoint(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Endpoin
     emitter = Emitter(lambda record: lines.append(dict(record)), SystemClock())
     sender = getattr(request, "param", Sender.GITHUB)
     webhooks = Webhooks(
-        {"shop": Hook(sender, lambda: 7, SecretFile(file, "webhook secret file").lines)},
+        {"shop": Hook(sender, lambda: made.own_id, SecretFile(file, "webhook secret file").lines)},
         lambda name, number: hinted.append((name, number)),
         clock=SystemClock(),
         metrics=metrics,
@@ -66,7 +67,8 @@ def endpoint(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Endpoin
     )
     running = Running(outside=public_app(emitter, {PREFIX: webhooks.handle}))
     running.lines = lines  # type: ignore[assignment]
-    yield Endpoint(running, file, hinted, metrics)
+    made = Endpoint(running, file, hinted, metrics)
+    yield made
     running.host.stop()
 
 
@@ -147,6 +149,12 @@ def test_a_delivery_about_another_repository_is_let_go(endpoint: Endpoint) -> No
     assert endpoint.post(delivery(repository={"id": 8})).status_code == 202
     assert endpoint.hinted == []
     assert endpoint.counted("shop", "other_repository")
+
+
+def test_while_the_own_id_is_not_known_every_delivery_hints_at_the_whole(endpoint: Endpoint) -> None:
+    endpoint.own_id = None
+    assert endpoint.post(delivery()).status_code == 202
+    assert endpoint.hinted == [("shop", None)]
 
 
 def test_a_delivery_about_no_repository_hints_at_the_whole(endpoint: Endpoint) -> None:
