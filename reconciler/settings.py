@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from reconciler.settings_base import Section
 from reconciler.settings_model import (
     AdmissionSettings,
     ForgeSettings,
@@ -25,7 +26,6 @@ from reconciler.settings_model import (
     LogSettings,
     RegistrySettings,
     RepositorySettings,
-    Section,
     Settings,
     VerificationSettings,
     is_loopback,

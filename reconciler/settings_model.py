@@ -12,8 +12,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from reconciler.settings_base import BranchName, InsidePath, Label, Section
+from reconciler.settings_lane import LaneSettings
 from reconciler.webhooks.signatures import Sender
 from state.git import RefName
 from state.git_url import Transport, log_transport, transport
@@ -28,20 +30,6 @@ def _absolute(path: Path) -> Path:
     if not path.is_absolute() or ".." in path.parts or len(str(path)) > PATH_MAX_CHARS or not str(path).isprintable():
         raise ValueError(f"expected an absolute path without .., at most {PATH_MAX_CHARS} printable characters")
     return path
-
-
-def _inside(text: str) -> str:
-    parts = text.split("/")
-    if not text.isprintable() or "\\" in text or any(p in {"", ".", "..", ".git"} for p in parts) or len(text) > 255:
-        raise ValueError("expected a path inside the repository such as ameide/inventory.yaml")
-    return text
-
-
-def _branch(text: str) -> str:
-    if text.startswith("refs/"):
-        raise ValueError("expected a branch by its short name such as main, not a full ref")
-    RefName.branch(text)
-    return text
 
 
 def _ref(text: str) -> str:
@@ -93,24 +81,15 @@ def is_loopback(host: str) -> bool:
 
 
 AbsolutePath: TypeAlias = Annotated[Path, AfterValidator(_absolute)]
-InsidePath: TypeAlias = Annotated[str, AfterValidator(_inside)]
-BranchName: TypeAlias = Annotated[str, AfterValidator(_branch)]
 FullRef: TypeAlias = Annotated[str, AfterValidator(_ref)]
 GitUrl: TypeAlias = Annotated[str, AfterValidator(_git_url)]
 LogUrl: TypeAlias = Annotated[str, AfterValidator(_log_url)]
 Address: TypeAlias = Annotated[str, AfterValidator(_address)]
-Label: TypeAlias = Annotated[str, Field(min_length=1, max_length=100)]
 ForgeUrl: TypeAlias = Annotated[str, AfterValidator(_forge_url)]
 ForgeId: TypeAlias = Annotated[int, Field(ge=1, le=2**53 - 1)]
 RegistryHost: TypeAlias = Annotated[
     str, Field(max_length=255, pattern=r"^([a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:]+\])(:[0-9]{1,5})?$")
 ]
-
-
-class Section(BaseModel):
-    """What all parts of the file share: unknown keys are errors, values never change, nothing is converted."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
 
 
 class ListenSettings(Section):
@@ -544,6 +523,8 @@ class RepositorySettings(Section):
     """Deliveries that hasten a look; null for polling alone."""
     preview: PreviewSettings | None = None
     """How previews learn which head is complete; null tells them nothing."""
+    lane: LaneSettings | None = None
+    """The preview lane of Argo CD as files; null for none."""
     log: LogSettings
     """Where what was done is recorded."""
 

@@ -58,6 +58,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="DIR",
         help="a folder with bundles of public projects (tests/contract/evidence/test_public_data.py)",
     )
+    parser.addoption(
+        "--argocd-crds",
+        type=Path,
+        metavar="DIR",
+        help="a folder with v3.3.9 and v3.5.1, each with Argo CD's three CRDs (tests/golden/test_lane.py)",
+    )
     parser.addoption("--bless", action="store_true", help="rewrite the golden files; review the difference")
 
 
