@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from reconciler.preview.gotemplate import Call, Field, Literal, Pipeline, blocks, is_template, operands, parse
 from state.errors import InvalidValue
 
-_OLD: Final = re.compile(r"\{\{\s*([A-Za-z0-9_.-]+)\s*\}\}")
+_OLD: Final = re.compile(r"\{\{\s*\.?([A-Za-z0-9_.-]+)\s*\}\}")
 
 # Go's own functions and Sprig's generic ones that give the same result each time; Argo CD takes away env, expandenv
 # and getHostByName and adds normalize, slugify, toYaml, fromYaml and fromYamlArray.
