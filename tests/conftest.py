@@ -38,6 +38,7 @@ class Program(NamedTuple):
 
 _PROGRAMS: Final = {
     "distribution": Program(shutil.which("docker-registry"), "docker-registry", "apt-get install docker-registry"),
+    "kubectl": Program(shutil.which("kubectl"), "kubectl", "install kubectl 1.27 or newer, which has kustomize in it"),
     **{
         name: Program(go_tools.find(name), str(go_tools.path_of(name)), "tools/go_tools.py builds it, with Go")
         for name in go_tools.TOOLS

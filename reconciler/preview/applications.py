@@ -44,14 +44,15 @@ def generate(application_set: Mapping[str, Any], pull_request: PullRequest) -> l
         Unsupported: the set uses something that is not computed here.
         InvalidValue: the controller would report an error and change nothing.
     """
-    name = application_set["metadata"]["name"]
+    metadata = application_set.get("metadata")
+    name = metadata.get("name", "without a name") if isinstance(metadata, Mapping) else "without metadata"
     try:
         return _applications(application_set, pull_request)
     except Unsupported as error:
         raise Unsupported(f"ApplicationSet {name}: {error}") from error
     except InvalidValue as error:
         raise InvalidValue(f"ApplicationSet {name}: {error}") from error
-    except (KeyError, TypeError, AttributeError) as error:
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
         raise InvalidValue(f"ApplicationSet {name}: not as its schema says: {error!r}") from error
 
 

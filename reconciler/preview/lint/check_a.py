@@ -45,7 +45,7 @@ def a1(lane: Lane) -> Iterator[Hit]:
             if service.get("name") == CONTROLLER:
                 reached = True
                 port = mapping(service.get("port"))
-                if port.get("number") != WEBHOOK_PORT and port.get("name") not in {"webhook", "http-webhook"}:
+                if port.get("number") != WEBHOOK_PORT and port.get("name") not in ("webhook", "http-webhook"):
                     yield hit(m, where, f"expected port {WEBHOOK_PORT} of {CONTROLLER}, got {dict(port)}")
                 arrives = m.at("metadata", "annotations", _REWRITE) or path_.get("path")
                 if arrives != WEBHOOK_PATH:

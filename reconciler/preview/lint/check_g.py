@@ -94,5 +94,5 @@ def _restricted(m: Manifest, place: Path_, spec: Mapping[str, Any]) -> Iterator[
             if not (security.get("runAsNonRoot") is True or pod.get("runAsNonRoot") is True):
                 yield hit(m, at, "runAsNonRoot is not true")
             seccomp = mapping(security.get("seccompProfile") or pod.get("seccompProfile")).get("type")
-            if seccomp not in {"RuntimeDefault", "Localhost"}:
+            if seccomp not in ("RuntimeDefault", "Localhost"):
                 yield hit(m, at, "seccompProfile is not RuntimeDefault")

@@ -151,7 +151,7 @@ def b17(lane: Lane) -> Iterator[Hit]:
                 yield from _labelled(lane, str(name), label, value)
     if lane.switches is None:
         lane.unjudged["B17"] = "argocd-cmd-params-cm is not in the tree: whether strict mode is on"
-    elif lane.switches.at("data", "applicationsetcontroller.enable.tokenref.strict.mode") not in {"true", True}:
+    elif lane.switches.at("data", "applicationsetcontroller.enable.tokenref.strict.mode") not in ("true", True):
         yield hit(lane.switches, ("data",), "applicationsetcontroller.enable.tokenref.strict.mode is not true")
 
 
