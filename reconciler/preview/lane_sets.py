@@ -25,7 +25,6 @@ from reconciler.preview.names import (
 from reconciler.settings_base import Section
 from reconciler.settings_lane import ComponentSettings, LaneSettings
 from reconciler.settings_model import (
-    GiteaForgeSettings,
     GitHubForgeSettings,
     GitLabForgeSettings,
     RepositorySettings,
@@ -212,13 +211,10 @@ def _forge(forge: Section, labels: list[str]) -> dict[str, Any]:
             raise ConfigError(
                 "forge.repository_id is required for a lane at GitLab: events are matched by the project's number"
             )
-        case GiteaForgeSettings(repository=name, url=url):
-            owner, _, repo = name.partition("/")
-            return {
-                "gitea": {"owner": owner, "repo": repo, "api": url.rstrip("/"), "tokenRef": token, "labels": labels}
-            }
         case _:
-            raise ConfigError("Argo CD cannot list pull requests of a local forge; set lane.generator: plugin")
+            raise ConfigError(
+                "Argo CD lists pull requests of GitHub and GitLab; set lane.generator: plugin for this forge"
+            )
 
 
 def _github_api(forge: GitHubForgeSettings) -> dict[str, str]:
@@ -231,7 +227,7 @@ def _github_api(forge: GitHubForgeSettings) -> dict[str, str]:
 
 def custom_api(repository: RepositorySettings) -> str | None:
     """The address of a forge that is not at its vendor, as `allowed.scm.providers` has to list it."""
-    if repository.forge.kind == "local":
+    if repository.forge.kind in {"gitea", "local"}:
         return None
     made = next(iter(_forge(repository.forge, []).values()))
     return str(made["api"]) if "api" in made else None

@@ -16,6 +16,7 @@ from reconciler.preview.lane_projects import projects
 from reconciler.preview.lane_reconciler import reconciler_files
 from reconciler.preview.lane_sets import sets
 from reconciler.preview.yaml_out import documents
+from reconciler.settings_lane import LaneSettings
 from reconciler.settings_model import RepositorySettings, Settings
 from state.errors import ConfigError
 
@@ -31,6 +32,7 @@ def render(settings: Settings, repository: RepositorySettings) -> Mapping[str, b
     lane = repository.lane
     if lane is None:
         raise ConfigError(f"repositories: {repository.name} has no lane; add the section, see docs/lane.md")
+    _agrees(lane, repository)
     made: dict[str, list[dict[str, Any]]] = {}
     for part in (
         projects(lane),
@@ -43,6 +45,23 @@ def render(settings: Settings, repository: RepositorySettings) -> Mapping[str, b
     ):
         made |= part
     return {path: documents(made[path], HEADER) for path in sorted(made)}
+
+
+def _agrees(lane: LaneSettings, repository: RepositorySettings) -> None:
+    """The lane shows what the reconciler tells: both have to speak of the same thing."""
+    preview = repository.preview
+    if lane.generator == "plugin":
+        if preview is None or preview.token_file is None:
+            raise ConfigError("preview.token_file is required with lane.generator: plugin, which asks that endpoint")
+    elif preview is None or preview.label != lane.images_label:
+        told = preview.label if preview is not None and preview.label is not None else "nothing"
+        raise ConfigError(
+            f"preview.label: expected {lane.images_label} as lane.images_label says, got {told}: nobody would set it"
+        )
+    if lane.generator == "pull-request" and repository.forge.kind == "gitea":
+        raise ConfigError(
+            "Argo CD reads one page of a Gitea's pull requests and knows none of its events; set lane.generator: plugin"
+        )
 
 
 def repository_with_lane(settings: Settings, name: str | None) -> RepositorySettings:
