@@ -78,7 +78,7 @@ def test_nothing_is_written_through_a_symbolic_link(ameide_yaml: Path, tmp_path:
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
-        ({"listen": {"private": "127.0.0.1:8080"}}, "listen.private"),
+        ({"listen": {"private": "127.0.0.1:8080", "public": "0.0.0.0:8081"}}, "listen.private"),
         ({"state_dir": "/srv/state"}, "state_dir"),
     ],
 )

@@ -63,7 +63,7 @@ def replaced(m: Manifest, place: tuple[str | int, ...], odd: Any) -> Manifest:
 
 
 @given(data=st.data())
-@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=120, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 def test_no_value_anywhere_breaks_the_linter_or_the_rendering(data: st.DataObject) -> None:
     n = data.draw(st.integers(0, len(MANIFESTS) - 1))
     m = MANIFESTS[n]

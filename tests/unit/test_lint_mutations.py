@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Iterator
 from datetime import date
 from typing import Any
 
 import pytest
 
+from reconciler.preview.lint import engine
 from reconciler.preview.lint.engine import CHECKS, RULES, Report, lane_of, lint
 from tests.fixtures.lane import VARIANTS, lane_files, variant_files
 from tests.fixtures.lane_plants import BASELINE, PLANTS, POLICIES, Files, drop, swap
 
 TODAY = date(2026, 6, 1)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _read_once() -> Iterator[None]:
+    """Most files of most lanes here are the same: each content is read once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "parse", functools.cache(engine.parse))
+        yield
 
 
 def judged(files: Files, **more: Any) -> Report:
