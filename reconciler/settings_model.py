@@ -13,6 +13,7 @@ from typing import Annotated, Literal, Self, TypeAlias
 from pydantic import Field, field_validator, model_validator
 
 from reconciler.settings_forge import ForgeSettings
+from reconciler.settings_lane import LaneSettings
 from reconciler.settings_publish import ApprovalsSettings, TargetSettings
 from reconciler.settings_types import (
     AbsolutePath,
@@ -330,6 +331,8 @@ class RepositorySettings(Section):
     """Whose approvals count and how they arrive; null where nothing is approved. Required for `targets`."""
     targets: tuple[TargetSettings, ...] = Field(default=(), max_length=20)
     """Where approved digests are proposed to; used in mode `publish`."""
+    lane: LaneSettings | None = None
+    """The preview lane of Argo CD as files; null for none."""
     log: LogSettings
     """Where what was done is recorded."""
 

@@ -41,6 +41,7 @@ class Program(NamedTuple):
 
 _PROGRAMS: Final = {
     "distribution": Program(shutil.which("docker-registry"), "docker-registry", "apt-get install docker-registry"),
+    "kubectl": Program(shutil.which("kubectl"), "kubectl", "install kubectl 1.27 or newer, which has kustomize in it"),
     **{
         name: Program(go_tools.find(name), str(go_tools.path_of(name)), "tools/go_tools.py builds it, with Go")
         for name in go_tools.TOOLS
@@ -60,6 +61,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=Path,
         metavar="DIR",
         help="a folder with bundles of public projects (tests/contract/evidence/test_public_data.py)",
+    )
+    parser.addoption(
+        "--argocd-crds",
+        type=Path,
+        metavar="DIR",
+        help="a folder with v3.3.9 and v3.5.1, each with Argo CD's three CRDs (tests/golden/test_lane.py)",
     )
     parser.addoption("--bless", action="store_true", help="rewrite the golden files; review the difference")
 

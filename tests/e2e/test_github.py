@@ -10,7 +10,7 @@ from reconciler.adapters.clock import SystemClock, SystemRandom
 from reconciler.doctor_forge import proposals
 from reconciler.ports import StatusState
 from reconciler.settings import load
-from reconciler.settings_model import GitHubForgeSettings
+from reconciler.settings_forge import GitHubForgeSettings
 from state.git import CommitId
 from tests.e2e.test_daemon import Start, filled, start
 from tests.fixtures.github_server import PLAIN_TOKEN, Reply
