@@ -25,7 +25,7 @@ from reconciler.adapters.registry_router import Registries
 from reconciler.adapters.signer_ssh import SshSigner
 from reconciler.code_forge import CALL_TIMEOUT_FACTOR, CodeForge, opened
 from reconciler.events import Emitter
-from reconciler.evidence.assembling import release_targets_of, releases_of, verifier_of
+from reconciler.evidence.assembling import hand_over_of, release_targets_of, releases_of, verifier_of
 from reconciler.looking import Look, Rules, Sources, Tick
 from reconciler.observe import Observer
 from reconciler.passes import Reporting, Repository
@@ -157,7 +157,11 @@ def readers(
         timeout_s=float(settings.request_timeout_s) * CALL_TIMEOUT_FACTOR,
     )
     verifier = verifier_of(
-        repository.verification, common.registries, common.clock, refused_for_s=float(settings.poll_interval_s)
+        repository.verification,
+        common.registries,
+        common.clock,
+        refused_for_s=float(settings.poll_interval_s),
+        hand_over=hand_over_of(repository),
     )
     with gitops, forge.mirror() as mirror:
         sources = Sources(
@@ -197,7 +201,9 @@ def writer(common: Shared, repository: RepositorySettings, tick: Tick | None = N
     ):
         reporting = Reporting(common.emit, common.metrics, forge.status())
         accepted = acceptances_of(common.settings, forge.identity.id)
-        release = release_targets_of(repository, common.registries, sources.verifier, common.executor)
+        release = release_targets_of(
+            repository, common.registries, sources.verifier, common.executor, common.settings.state_dir
+        )
         made = Repository(
             repository.name,
             sources,
@@ -287,7 +293,9 @@ def rehearse(loaded: Loaded, emit: Emitter, metrics: PrometheusMetrics) -> None:
         refuse_shared_logs(common)
         for repository in loaded.settings.repositories:
             with code_forge(common, repository) as forge, readers(common, repository, forge) as sources:
-                release_targets_of(repository, common.registries, sources.verifier, common.executor)
+                release_targets_of(
+                    repository, common.registries, sources.verifier, common.executor, common.settings.state_dir
+                )
                 log = open_log(common, repository, forge.identity.id)
                 reader = _log_reader(repository, forge.identity.id)
                 if reader is not None and (key := key_in_force(reader)) != log.public_key:

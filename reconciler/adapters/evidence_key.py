@@ -6,7 +6,6 @@ Source: sigstore protobuf-specs, Bundle v0.3 (`publicKey.hint`); DSSE v1.
 
 from __future__ import annotations
 
-import base64
 import os
 import secrets
 from pathlib import Path
@@ -18,10 +17,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 from reconciler.adapters.cosign_key import is_cosign_key, opened
-from reconciler.evidence.bundles import pae
-from reconciler.evidence.found import BUNDLE_MEDIA_TYPE
+from reconciler.evidence.bundles import Envelope, pae
+from reconciler.evidence.keys import key_bundle
 from reconciler.strict_yaml import read_regular
-from state import canonical
 from state.errors import ConfigError, InvalidValue
 from state.oci import Digest
 from state.statement import PAYLOAD_TYPE
@@ -70,18 +68,7 @@ class KeySigner:
     def sign(self, statement: bytes) -> bytes:
         """See EvidenceSigner; raises nothing."""
         signature = self._key.sign(pae(PAYLOAD_TYPE, statement), ec.ECDSA(hashes.SHA256()))
-        hint = base64.b64encode(bytes.fromhex(self.fingerprint.hex)).decode()
-        return canonical.dumps(
-            {
-                "dsseEnvelope": {
-                    "payload": base64.b64encode(statement).decode(),
-                    "payloadType": PAYLOAD_TYPE,
-                    "signatures": [{"keyid": "", "sig": base64.b64encode(signature).decode()}],
-                },
-                "mediaType": BUNDLE_MEDIA_TYPE,
-                "verificationMaterial": {"publicKey": {"hint": hint}},
-            }
-        )
+        return key_bundle(Envelope(PAYLOAD_TYPE, statement, signature, ""), self.fingerprint)
 
     def name(self) -> str:
         """`sha256:` and the hex digest of the public key (DER)."""

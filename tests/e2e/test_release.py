@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from reconciler.demo.ci import SOURCE, Keys, Publisher, publisher
 from reconciler.demo.world import COMPONENTS, MAIN
-from reconciler.evidence.found import Found, Layout
+from reconciler.evidence.found import Found, Layout, Refused
 from reconciler.evidence.keys import KeyAuthority
 from state.entry import Kind
 from state.git import CommitId, RefName
@@ -284,14 +285,15 @@ def _statements(proving: Proving, image: str, digest: Digest) -> list[Any]:
 
 
 def _own_statements(proving: Proving, image: str) -> list[Any]:
-    """What the reconciler itself signed about the image's baseline."""
-    made = []
+    """What the reconciler itself signed about the image's baseline, and nobody else."""
+    own, made = KeyAuthority.from_files([proving.own.public]), []
     for row in proving.referrers(image, proving.shop.main(image)):
-        if row["annotations"]["dev.sigstore.bundle.predicateType"] != "https://slsa.dev/provenance/v1":
-            layer = proving.get(f"{image}/manifests/{row['digest']}").json()["layers"][0]
-            raw = proving.get(f"{image}/blobs/{layer['digest']}").content
-            found = Found(Layout.BUNDLE, Digest(row["digest"]), layer["mediaType"], raw, {})
-            made.append(parse(KeyAuthority.from_files([proving.own.public]).prove(found).payload))
+        layer = proving.get(f"{image}/manifests/{row['digest']}").json()["layers"][0]
+        raw = proving.get(f"{image}/blobs/{layer['digest']}").content
+        with suppress(Refused):
+            made.append(
+                parse(own.prove(Found(Layout.BUNDLE, Digest(row["digest"]), layer["mediaType"], raw, {})).payload)
+            )
     return made
 
 

@@ -113,10 +113,23 @@ def test_a_key_in_the_form_of_cosign_is_read_and_signs(tmp_path: Path, label: st
         (lambda: b"", b"secret\n", "expected an encrypted private key"),
     ],
     ids=[
-        "unencrypted", "other-password", "p384", "ed25519", "no-password",
-        "cosign-empty", "cosign-other-password", "cosign-p384", "cosign-memory", "cosign-no-power", "cosign-rounds",
-        "cosign-block", "cosign-method", "cosign-salt", "cosign-twice", "empty",
-    ],  # fmt: skip
+        "unencrypted",
+        "other-password",
+        "p384",
+        "ed25519",
+        "no-password",
+        "cosign-empty",
+        "cosign-other-password",
+        "cosign-p384",
+        "cosign-memory",
+        "cosign-no-power",
+        "cosign-rounds",
+        "cosign-block",
+        "cosign-method",
+        "cosign-salt",
+        "cosign-twice",
+        "empty",
+    ],
 )
 def test_a_key_that_cannot_be_used_is_a_configuration_error_that_tells_no_secret(
     tmp_path: Path, key: Callable[[], bytes], password: bytes, told: str
