@@ -146,8 +146,8 @@ class Carrier:
 
 _HIDES: Final = (
     "evidence that was handed over cannot be attached: it would be the first bundle beside what cosign v2 wrote for"
-    " another signer, which cosign 3 would then no longer see; have that signer attach a bundle (cosign 3), or remove the"
-    " tags .sig and .att of this digest"
+    " another signer, which cosign 3 would then no longer see; have that signer attach a bundle (cosign 3), or remove"
+    " the tags .sig and .att of this digest"
 )
 
 
