@@ -19,9 +19,9 @@ from state.entry import Kind
 from state.git import CommitId
 from state.oci import OCI_MANIFEST, Digest, Manifest
 from state.statement import SPDX, VERIFICATION_SUMMARY
-from tests.e2e.test_release import Proving, _own_statements, sign_v2, spdx
 from tests.fixtures.evidence import IN_TOTO, SIGN_V1, SLSA_V1, envelope, key_bundle, provenance_v1, statement
 from tests.fixtures.oci_images import encode, push_blob, push_with_package, put_raw
+from tests.fixtures.proving import Proving, own_statements, sign_v2, spdx
 from tests.fixtures.shop import DOCS, IMAGE_NAMES, cells, open_shop
 
 Key = ec.EllipticCurvePrivateKey
@@ -236,7 +236,7 @@ def test_an_attestation_of_cosign_v2_is_attached_as_a_bundle_with_all_that_lies_
     assert all(sets)
     assert {(IN_TOTO, *_decoded(each)) for each in signed} < set(envelopes(handing, "web"))
     assert len(handing.bundles("web")) == 3  # and one summary, for both heads
-    assert [s.predicate_type for s in _own_statements(handing, "web")] == [VERIFICATION_SUMMARY]
+    assert [s.predicate_type for s in own_statements(handing, "web")] == [VERIFICATION_SUMMARY]
     shop.verified()
 
 
@@ -322,7 +322,7 @@ def test_an_sbom_that_ci_hands_over_is_signed_whenever_it_comes_and_an_invalid_o
             shop.opens("three", {"README.md": "3\n"})
             running.until_quiet()
     assert handing.release(head) is not None
-    types = {i: sorted(s.predicate_type for s in _own_statements(handing, i)) for i in ("billing", "orders", "web")}
+    types = {i: sorted(s.predicate_type for s in own_statements(handing, i)) for i in ("billing", "orders", "web")}
     assert types == {
         "billing": ["https://cyclonedx.org/bom", VERIFICATION_SUMMARY],
         "orders": [VERIFICATION_SUMMARY, SPDX],
@@ -365,7 +365,7 @@ def test_syft_makes_the_sboms_of_every_image_once(handing: Handing) -> None:
     sets = released(handing)
     assert all(sets)
     for image in IMAGE_NAMES:
-        (made,) = (s for s in _own_statements(handing, image) if s.predicate_type == SPDX)
+        (made,) = (s for s in own_statements(handing, image) if s.predicate_type == SPDX)
         assert f"{image}-kit" in {p["name"] for p in made.predicate["packages"]}
     attached = [e for e in shop.entries(Kind.INTENT) if e.entry.body.get("attachments")]
     assert len(attached) == 1

@@ -30,8 +30,8 @@ from state.release_set import PREDICATE_TYPE, ReleasedImage, ReleaseSet
 from state.statement import VERIFICATION_SUMMARY
 from state.verdict import Level, Outcome, Refusal
 from tests.contract.registry.support import Connect, ManualClock, connect
-from tests.e2e.test_release import spdx
 from tests.fixtures.evidence import provenance_v1, statement
+from tests.fixtures.proving import spdx
 from tools import go_tools
 
 REVISION = CommitId("1" * 40)

@@ -18,8 +18,8 @@ from state.git import CommitId
 from state.oci import Digest
 from state.release_set import PREDICATE_TYPE
 from state.statement import SLSA_PROVENANCE_V1, VERIFICATION_SUMMARY
-from tests.e2e.test_release import BRANCH, Proving, _statements
 from tests.faults.test_apply_crash import PREVIEWED, Process, every_intent_has_one_outcome
+from tests.fixtures.proving import BRANCH, Proving, statements_of
 from tests.fixtures.shop import Death, changes, open_shop
 
 EFFECTS = frozenset({"log.append", "store.put_blob", "store.put_artifact", "store.put_manifest"})
@@ -70,7 +70,7 @@ class Stage:
         assert found is not None
         digest, released = found
         assert released.digests()[shop.world.repository("orders")] == scene.built
-        assert [s.predicate_type for s in _statements(proving, "release-sets", digest)] == [PREDICATE_TYPE]
+        assert [s.predicate_type for s in statements_of(proving, "release-sets", digest)] == [PREDICATE_TYPE]
         rows = proving.referrers("orders", scene.built)
         types = [row["annotations"]["dev.sigstore.bundle.predicateType"] for row in rows]
         assert sorted(types) == [SLSA_PROVENANCE_V1, VERIFICATION_SUMMARY]
