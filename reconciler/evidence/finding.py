@@ -33,6 +33,7 @@ from state.oci import (
     Repository,
     Tag,
 )
+from state.statement import CYCLONEDX, SLSA_PROVENANCE_V02, SLSA_PROVENANCE_V1, SPDX, VERIFICATION_SUMMARY
 from state.verdict import Refusal
 
 EMPTY_MEDIA_TYPE: Final = "application/vnd.oci.empty.v1+json"
@@ -51,6 +52,14 @@ _IN_TOTO: Final = "application/vnd.in-toto+json"
 _REFERENCE_TYPE: Final = "vnd.docker.reference.type"
 _INDEXES: Final = (OCI_INDEX, DOCKER_MANIFEST_LIST)
 _CHILDREN_MAX: Final = 100
+_TITLE: Final = "org.opencontainers.image.title"
+_FILE_NAMES: Final = {
+    SPDX: "sbom.spdx.sigstore.json",
+    CYCLONEDX: "sbom.cdx.sigstore.json",
+    SLSA_PROVENANCE_V1: "provenance.sigstore.json",
+    SLSA_PROVENANCE_V02: "provenance.sigstore.json",
+    VERIFICATION_SUMMARY: "verification-summary.sigstore.json",
+}
 OLDER_LAYOUTS: Final = {Layout.COSIGN_SIGNATURE: "sig", Layout.COSIGN_ATTESTATION: "att"}
 
 
@@ -190,7 +199,8 @@ def layers_of(manifest: Manifest) -> list[Descriptor]:
 def attach_manifest(subject: Descriptor, bundle: Descriptor, predicate_type: str) -> tuple[Manifest, Referrer]:
     """The manifest that attaches a bundle to `subject`, as cosign v3 and GitHub write it, and its descriptor.
 
-    Without the time of creation, so that equal bundles have equal manifests. Source: facts/oci-sigstore.md C.1.
+    The layer has a file name besides, without which `oras pull` gets nothing. Without the time of creation, so that equal
+    bundles have equal manifests. Source: facts/oci-sigstore.md C.1.
     """
     annotations = {
         "dev.sigstore.bundle.content": "dsse-envelope",
@@ -202,7 +212,7 @@ def attach_manifest(subject: Descriptor, bundle: Descriptor, predicate_type: str
         "mediaType": OCI_MANIFEST,
         "artifactType": BUNDLE_MEDIA_TYPE,
         "config": _row(empty),
-        "layers": [_row(bundle)],
+        "layers": [{**_row(bundle), "annotations": {_TITLE: _FILE_NAMES.get(predicate_type, "bundle.sigstore.json")}}],
         "subject": _row(subject),
         "annotations": annotations,
     }

@@ -17,6 +17,7 @@ from reconciler.adapters.registry_oras import OrasRegistry
 from reconciler.demo.ci import SOURCE, Keys, publisher
 from reconciler.demo.images import build_and_push
 from reconciler.evidence.attaching import Attacher, Statement
+from reconciler.evidence.bundles import parse_bundle
 from reconciler.evidence.carrying import Carrier
 from reconciler.evidence.claims import ClaimsPolicy
 from reconciler.evidence.keys import KeyAuthority
@@ -27,7 +28,7 @@ from state.git import CommitId, RefName
 from state.observed import How
 from state.oci import Digest, Repository, Tag
 from state.release_set import PREDICATE_TYPE, ReleasedImage, ReleaseSet
-from state.statement import VERIFICATION_SUMMARY
+from state.statement import SPDX, VERIFICATION_SUMMARY, build, parse
 from state.verdict import Level, Outcome, Refusal
 from tests.contract.registry.support import Connect, ManualClock, connect
 from tests.fixtures.evidence import provenance_v1, statement
@@ -157,6 +158,27 @@ def test_a_release_set_is_pulled_by_oras_and_verified_by_cosign(
     run("oras", "pull", "--plain-http", "--output", str(tmp_path / "out"), reference)
     assert ReleaseSet.parse((tmp_path / "out" / "release-set.json").read_bytes()) == release
     run("cosign", "verify-attestation", "--key", str(keys.public), OFFLINE, "--type", PREDICATE_TYPE, reference)
+
+
+@pytest.mark.cosign
+@pytest.mark.oras
+def test_an_sbom_of_ours_is_verified_by_cosign_and_pulled_by_oras(
+    image: Image, tmp_path: Path, run: Run, client: Connect
+) -> None:
+    made, keys = client(image.repository.host), Keys(tmp_path, "own")
+    signer = keys.signer()
+    attacher = Attacher(made, signer, KeyAuthority([signer.public_key]))
+    manifest = made.manifest(image.repository, image.digest)
+    assert manifest is not None
+    said = Statement(SPDX, build({str(image.repository): image.digest}, SPDX, spdx()))
+    evidence = attacher.look(image.repository, image.digest)
+    attacher.attach(image.repository, manifest.descriptor, said, evidence, lambda: None)
+    run("cosign", "verify-attestation", "--key", str(keys.public), OFFLINE, "--type", "spdxjson", image.reference)
+    shown = run("oras", "discover", "--plain-http", "--format", "json", image.reference)
+    (row,) = json.loads(shown.stdout)["referrers"]
+    run("oras", "pull", "--plain-http", "--output", str(tmp_path / "out"), f"{image.repository}@{row['digest']}")
+    raw = (tmp_path / "out" / "sbom.spdx.sigstore.json").read_bytes()
+    assert parse(parse_bundle(raw).envelope.payload).predicate == spdx()
 
 
 @pytest.fixture

@@ -97,3 +97,31 @@ def test_every_part_of_a_deployment_with_a_log_of_version_2_has_to_be_the_truste
     ours, theirs = sigstores(), sigstores()
     root = {**ours.trusted_root(), part: theirs.trusted_root()[part]}
     assert refusal(believing(root), ours.signed(STATEMENT, log=2))[0] is Refusal.UNTRUSTED
+
+
+def test_the_earliest_of_several_timestamps_is_the_time_of_signing(private_sigstore: PrivateSigstore) -> None:
+    authority, bundle = believing(private_sigstore.trusted_root()), private_sigstore.signed(STATEMENT, log=2)
+    first = authority.prove(found(bundle)).signed_at
+    _stamped_again(private_sigstore, bundle, timedelta(minutes=1))
+    assert first is not None
+    assert authority.prove(found(bundle)).signed_at == first
+
+
+def test_a_time_that_no_log_promised_is_not_the_time_of_signing(private_sigstore: PrivateSigstore) -> None:
+    authority, bundle = believing(private_sigstore.trusted_root()), private_sigstore.signed_by_hand(STATEMENT)
+    _stamped_again(private_sigstore, bundle, timedelta(minutes=1))
+    promised = authority.prove(found(bundle)).signed_at
+    del _entry(bundle)["inclusionPromise"]
+    _entry(bundle)["integratedTime"] = str(int(datetime.now(UTC).timestamp()) + 300)
+    assert promised is not None
+    stamped = authority.prove(found(bundle)).signed_at
+    assert stamped is not None
+    assert timedelta(seconds=50) < stamped - promised < timedelta(seconds=100)
+
+
+def _stamped_again(sigstore: PrivateSigstore, bundle: dict[str, Any], ahead: timedelta) -> None:
+    """One more timestamp over the signature, made `ahead` of now."""
+    sigstore.tsa.clock.ahead = ahead
+    raw = sigstore.tsa.stamp(b64decode(bundle["dsseEnvelope"]["signatures"][0]["sig"]))
+    stamps = bundle["verificationMaterial"].setdefault("timestampVerificationData", {"rfc3161Timestamps": []})
+    stamps["rfc3161Timestamps"].append({"signedTimestamp": b64(raw)})
