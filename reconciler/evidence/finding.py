@@ -199,7 +199,7 @@ def layers_of(manifest: Manifest) -> list[Descriptor]:
 def attach_manifest(subject: Descriptor, bundle: Descriptor, predicate_type: str) -> tuple[Manifest, Referrer]:
     """The manifest that attaches a bundle to `subject`, as cosign v3 and GitHub write it, and its descriptor.
 
-    The layer has a file name besides, without which `oras pull` gets nothing. Without the time of creation, so that equal
+    The layer has a file name besides, without which `oras pull` gets nothing. No time of creation, so that equal
     bundles have equal manifests. Source: facts/oci-sigstore.md C.1.
     """
     annotations = {
