@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from reconciler.events import Emitter, Event
-from reconciler.evidence.attaching import Attacher, Statement
+from reconciler.evidence.attaching import Attacher, Ready, Statement
 from reconciler.ports import Executor
 from reconciler.record import Recorder
 from state.canonical import Json
@@ -21,10 +21,14 @@ from state.verdict import Verdict
 
 
 class Stated(NamedTuple):
-    """What is to be attached besides the summary, and why something else is not."""
+    """What is to be attached besides the summary, and why something else is not.
 
-    statements: tuple[Statement, ...]
+    `blocked` tells why the digest enters no release set for now.
+    """
+
+    statements: tuple[Statement | Ready, ...]
     problems: tuple[str, ...] = ()
+    blocked: str = ""
 
 
 class Statements(Protocol):
@@ -32,6 +36,15 @@ class Statements(Protocol):
 
     def summary(self, repository: Repository, digest: Digest, verdict: Verdict) -> Statement:
         """The verification summary. Asks nobody."""
+
+    def local(self, repository: Repository, digest: Digest) -> tuple[Digest, ...]:
+        """Digests of the statements that are known without asking anybody: SBOMs that CI hands over, at any time."""
+
+    def carried(self, repository: Repository, digest: Digest, verdict: Verdict, *, shadowing: bool) -> Stated:
+        """The bundles of others to attach. Raises Transient or Denied.
+
+        `shadowing`: a first bundle would hide what cosign v2 wrote.
+        """
 
     def materials(self, repository: Repository, digest: Digest) -> Stated:
         """The SBOMs to attach, by what the registry has. Raises Transient or Denied."""
@@ -42,7 +55,7 @@ class _Todo(NamedTuple):
 
     repository: Repository
     subject: Digest
-    statements: tuple[Statement, ...]
+    statements: tuple[Statement | Ready, ...]
 
     def attachments(self) -> list[Attachment]:
         return [Attachment(self.repository, self.subject, s.predicate_type, s.digest) for s in self.statements]
@@ -72,12 +85,25 @@ class Attester:
         """
         problems: dict[tuple[Repository, Digest], str] = {}
         summaries = {at: self._statements.summary(*at, verdict) for at, verdict in sorted(accepted.items())}
-        attached = self._recorder.history.attached
-        lacking = [at for at, s in summaries.items() if (*at, s.predicate_type, s.digest) not in attached]
+        attached = {(repository, subject, digest) for repository, subject, _, digest in self._recorder.history.attached}
+
+        def lacks(at: tuple[Repository, Digest]) -> bool:
+            wanted = (summaries[at].digest, *accepted[at].carried, *self._statements.local(*at))
+            return any((*at, digest) not in attached for digest in wanted)
+
+        lacking = []
+        for at, found in zip(summaries, self._executor.map(lacks, list(summaries)), strict=True):
+            if isinstance(found, Exception):
+                problems[at] = str(_ours(found))
+            elif found:
+                lacking.append(at)
         todo = []
-        for at, materials in zip(lacking, self._executor.map(lambda at: self._materials(*at), lacking), strict=True):
+        looked = self._executor.map(lambda at: self._materials(*at, accepted[at]), lacking)
+        for at, materials in zip(lacking, looked, strict=True):
             if isinstance(materials, Exception):
                 problems[at] = str(_ours(materials))
+            elif materials is not None and materials.blocked:
+                problems[at] = f"{at[0]}@{at[1].short}: {materials.blocked}"
             elif materials is not None:
                 for why in materials.problems:
                     self._emit(Event.SBOM_REFUSED, repository=at[0], digest=at[1], detail=why)
@@ -86,11 +112,17 @@ class Attester:
             problems |= self._carry_out(todo)
         return problems
 
-    def _materials(self, repository: Repository, digest: Digest) -> Stated | None:
+    def _materials(self, repository: Repository, digest: Digest, verdict: Verdict) -> Stated | None:
         """None where nothing may be attached: a first bundle would hide the only signature there is (facts C.3.5)."""
-        if self._attacher.shadows(repository, digest):
+        shadowing = self._attacher.shadows(repository, digest)
+        carried = self._statements.carried(repository, digest, verdict, shadowing=shadowing)
+        if carried.blocked:
+            self._attacher.look_again(repository, digest)
+            return carried
+        if shadowing and not carried.statements:
             return None
-        return self._statements.materials(repository, digest)
+        materials = self._statements.materials(repository, digest)
+        return materials._replace(statements=(*carried.statements, *materials.statements))
 
     def _carry_out(self, todo: Sequence[_Todo]) -> dict[tuple[Repository, Digest], str]:
         rows: list[Json] = [a.to_json() for t in todo for a in t.attachments()]

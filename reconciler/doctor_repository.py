@@ -16,12 +16,15 @@ from reconciler import doctor_forge
 from reconciler.adapters.git_push_probe import may_push
 from reconciler.adapters.git_remote import remote
 from reconciler.adapters.gitops_pygit2 import GitOpsRepository
+from reconciler.adapters.handed_over import HandedOverFiles
 from reconciler.adapters.local_repository import LocalRepository, blob, target
 from reconciler.adapters.metrics_prometheus import PrometheusMetrics
+from reconciler.adapters.sbom_syft import check_program
 from reconciler.adapters.signer_ssh import SshSigner
 from reconciler.catalogue import parse_catalogue
 from reconciler.code_forge import CALL_TIMEOUT_FACTOR, CodeForge, opened
 from reconciler.evidence.assembling import authority_of, signer_of
+from reconciler.evidence.carrying import BUNDLE_SUFFIX
 from reconciler.findings import Finding, Status, attempt, secret
 from reconciler.ports import Clock, Random, RepositoryIdentity
 from reconciler.settings import RepositorySettings, Settings
@@ -33,6 +36,7 @@ from state.git import CommitId, RefName
 from state.log_branch import LogName, Role
 from state.log_remote import LogRemote
 from state.observed import Catalogue
+from state.oci import Digest
 
 FILE_MAX_BYTES: Final = 1024 * 1024
 _PREFIX: Final = ".ameide-doctor-"
@@ -97,6 +101,26 @@ def _evidence(settings: RepositorySettings) -> Iterator[Finding]:
         yield attempt(
             f"{settings.name}: evidence signer", lambda: _usable(kept), "mend the files that evidence.signer names"
         )
+        if (directory := kept.handed_over_dir) is not None:
+            yield attempt(
+                f"{settings.name}: hand-over", lambda: _readable(directory), "make evidence.handed_over_dir readable"
+            )
+        if (syft := kept.syft) is not None:
+            yield attempt(
+                f"{settings.name}: Syft",
+                lambda: _executable(syft.program),
+                "install Syft where evidence.syft says",
+            )
+
+
+def _readable(directory: Path) -> str:
+    HandedOverFiles(directory).files(Digest.of(b""), BUNDLE_SUFFIX)
+    return str(directory)
+
+
+def _executable(program: Path) -> str:
+    check_program(program)
+    return str(program)
 
 
 def _usable(evidence: EvidenceSettings) -> str:

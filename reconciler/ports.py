@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import Final, NamedTuple, Protocol, TypeVar
 
 from state.canonical import Json
@@ -368,6 +369,17 @@ class ArtifactReader(Protocol):
         """
 
 
+class BlobReader(Protocol):
+    """Blobs that are too large to be held."""
+
+    def save_blob(self, repository: Repository, wanted: Descriptor, target: Path, until_s: float) -> None:
+        """Write a blob's bytes to the new file `target`, checked against digest and size of `wanted`.
+
+        `until_s` is the monotonic time at which it is given up. Raises IntegrityError for other bytes, Terminal where
+        it is not there, Unavailable where it does not end in time; then `target` is of no use. Redirects as `blob`.
+        """
+
+
 class ArtifactWriter(Protocol):
     """Attaching artifacts to digests (distribution-spec v1.1.1, "Pushing Manifests with Subject")."""
 
@@ -425,6 +437,35 @@ class Releases(Protocol):
         """Image repository → digest of the head's release set, if we signed it; None if there is none of ours.
 
         Raises Transient or Denied.
+        """
+
+
+class HandedFile(NamedTuple):
+    """A file that CI handed over about one digest; `raw` is empty where it cannot be used, and `problem` says why."""
+
+    name: str
+    raw: bytes
+    problem: str = ""
+
+
+class HandOver(Protocol):
+    """Evidence that CI hands over beside the registry, by digest. What is in it is judged by the caller."""
+
+    def files(self, digest: Digest, suffix: str) -> Sequence[HandedFile]:
+        """The files about `digest` whose names end with `suffix`, by name; empty where none are.
+
+        Raises Unavailable if it cannot be read at all.
+        """
+
+
+class SbomMaker(Protocol):
+    """Makes an SBOM of what is in an image."""
+
+    def make(self, repository: Repository, manifest: Manifest) -> bytes:
+        """An SPDX 2.3 document (JSON) of the image with this manifest, of one platform. Two calls may give two.
+
+        Raises Transient where the registry or the program does not answer in time, Terminal where the image is too
+        large or the program fails, ConfigError if it cannot be started.
         """
 
 

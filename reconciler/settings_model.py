@@ -221,6 +221,15 @@ class SigstoreSignerSettings(Section):
 SignerSettings: TypeAlias = Annotated[KeySignerSettings | SigstoreSignerSettings, Field(discriminator="kind")]
 
 
+class SyftSettings(Section):
+    """The Syft program, which makes SBOMs; it gets the image's bytes, and neither network address nor credential."""
+
+    program: AbsolutePath
+    """The program itself. It is not looked for anywhere else."""
+    timeout_s: int = Field(default=300, ge=1, le=3600)
+    """Seconds for one platform of an image, its download included."""
+
+
 class EvidenceSettings(Section):
     """What is attached to digests and published per head."""
 
@@ -230,14 +239,29 @@ class EvidenceSettings(Section):
     """Image repository in which the release set of each complete head is published, such as
     ghcr.io/org/shop-release-sets; its host is one of `registries`."""
 
-    sbom: Literal["attached", "buildkit"] = "buildkit"
-    """Where SBOMs come from: `attached` leaves them to CI; `buildkit` also signs and attaches the ones that BuildKit
-    put into the index, unless somebody attached one."""
+    sbom: Literal["attached", "buildkit", "handed-over", "syft"] = "buildkit"
+    """Where SBOMs come from: `attached` leaves them to CI. The others are checked, signed and attached, unless
+    somebody attached one: `buildkit` takes those that BuildKit put into the index, `handed-over` the files of CI in
+    `handed_over_dir`, `syft` has them made."""
+    syft: SyftSettings | None = None
+    """Required for `sbom: syft`, else null."""
+    handed_over_dir: AbsolutePath | None = None
+    """Directory in which CI hands over files about a digest, in `sha256-<hex>/`: signed bundles (`*.sigstore.json`),
+    which count like any other evidence and are attached unchanged where they are missing, and SBOMs (`*.spdx.json`,
+    `*.cdx.json`). Null for none. Required for `sbom: handed-over`."""
 
     @field_validator("release_sets")
     @classmethod
     def _repository(cls, text: str) -> str:
         return str(Repository(text))
+
+    @model_validator(mode="after")
+    def _sources(self) -> Self:
+        if (self.sbom == "syft") != (self.syft is not None):
+            raise ValueError("syft is required for sbom: syft, and has no meaning for any other")
+        if self.sbom == "handed-over" and self.handed_over_dir is None:
+            raise ValueError("handed_over_dir is required for sbom: handed-over")
+        return self
 
 
 class WebhookSettings(Section):

@@ -25,7 +25,7 @@ from reconciler.adapters.registry_router import Registries
 from reconciler.adapters.signer_ssh import SshSigner
 from reconciler.code_forge import CALL_TIMEOUT_FACTOR, CodeForge, opened
 from reconciler.events import Emitter
-from reconciler.evidence.assembling import release_targets_of, releases_of, verifier_of
+from reconciler.evidence.assembling import hand_over_of, release_targets_of, releases_of, verifier_of
 from reconciler.looking import Look, Rules, Sources, Tick
 from reconciler.observe import Observer
 from reconciler.opening import OpenedLate, Writer, is_outage
@@ -159,7 +159,11 @@ def readers(
         timeout_s=float(settings.request_timeout_s) * CALL_TIMEOUT_FACTOR,
     )
     verifier = verifier_of(
-        repository.verification, common.registries, common.clock, refused_for_s=float(settings.poll_interval_s)
+        repository.verification,
+        common.registries,
+        common.clock,
+        refused_for_s=float(settings.poll_interval_s),
+        hand_over=hand_over_of(repository),
     )
     with gitops, forge.mirror() as mirror:
         sources = Sources(
@@ -192,7 +196,9 @@ def writer(common: Shared, repository: RepositorySettings, tick: Tick | None = N
     ):
         reporting = Reporting(common.emit, common.metrics, forge.status())
         accepted = acceptances_of(common.settings, forge.identity.id)
-        release = release_targets_of(repository, common.registries, sources.verifier, common.executor)
+        release = release_targets_of(
+            repository, common.registries, sources.verifier, common.executor, common.settings.state_dir
+        )
         made = Repository(
             repository.name,
             sources,
@@ -294,7 +300,7 @@ def rehearse(
 
 def _rehearse(common: Shared, repository: RepositorySettings) -> None:
     with code_forge(common, repository) as forge, readers(common, repository, forge) as sources:
-        release_targets_of(repository, common.registries, sources.verifier, common.executor)
+        release_targets_of(repository, common.registries, sources.verifier, common.executor, common.settings.state_dir)
         with publish_targets_of(common, repository, forge.identity.id, sources, common.registries):
             pass
         log = open_log(common, repository, forge.identity.id)

@@ -58,7 +58,8 @@ class Write(NamedTuple):
 
 
 class Attachment(NamedTuple):
-    """One artifact that was to be attached to a digest. `statement` is the digest of the signed statement's bytes.
+    """One artifact that was to be attached to a digest. `statement` is the digest of the signed statement's bytes; of a
+    bundle of others, of the bytes as they were found.
 
     `manifest` is the artifact's own, once it is there.
     """

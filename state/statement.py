@@ -42,13 +42,8 @@ class Statement(NamedTuple):
 
 def parse(raw: bytes) -> Statement:
     """Read a statement from outside. Raises InvalidValue on anything that is not one, duplicate keys included."""
-    if len(raw) > STATEMENT_MAX_BYTES:
-        raise InvalidValue(f"in-toto statement: expected at most {STATEMENT_MAX_BYTES} bytes, got {len(raw)}")
-    try:
-        value = json.loads(raw.decode(), object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        raise InvalidValue(f"in-toto statement: not acceptable JSON: {str(error)[:200]}") from error
-    if not isinstance(value, dict) or value.get("_type") not in _TYPES:
+    value = parse_object(raw, "in-toto statement", STATEMENT_MAX_BYTES)
+    if value.get("_type") not in _TYPES:
         raise InvalidValue(f"in-toto statement: _type is not {STATEMENT_V1} or v0.1")
     subjects, predicate_type = value.get("subject"), value.get("predicateType")
     predicate = value.get("predicate", {})
@@ -64,6 +59,19 @@ def parse(raw: bytes) -> Statement:
         if isinstance(sha256 := digests.get("sha256"), str):
             found.append(Digest(f"sha256:{sha256}"))
     return Statement(tuple(found), predicate_type, predicate)
+
+
+def parse_object(raw: bytes, what: str, max_bytes: int) -> Mapping[str, Any]:
+    """A JSON object from outside, which may have floats. Raises InvalidValue, for duplicate keys too."""
+    if len(raw) > max_bytes:
+        raise InvalidValue(f"{what}: expected at most {max_bytes} bytes, got {len(raw)}")
+    try:
+        value = json.loads(raw.decode(), object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise InvalidValue(f"{what}: not acceptable JSON: {str(error)[:200]}") from error
+    if not isinstance(value, dict):
+        raise InvalidValue(f"{what}: expected a JSON object, got {type(value).__name__}")
+    return value
 
 
 def build(subjects: Mapping[str, Digest], predicate_type: str, predicate: Mapping[str, Json]) -> bytes:

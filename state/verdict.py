@@ -56,7 +56,8 @@ class Refusal(StrEnum):
 class Verdict(NamedTuple):
     """`accepted`, `refused` with a reason, or `unchecked`; with the digest of the policy it was reached under.
 
-    `evidence` are the manifests of the accepted bundles, for the record.
+    `evidence` are the manifests of the accepted pieces, for the record. A piece that lies beside the registry is named
+    by the manifest that it gets when it is attached.
     """
 
     outcome: Outcome
@@ -64,3 +65,6 @@ class Verdict(NamedTuple):
     reason: str = ""
     refusal: Refusal | None = None
     evidence: tuple[Digest, ...] = ()
+    carried: tuple[Digest, ...] = ()
+    """Digests of the bytes of accepted pieces that are no bundles at the registry yet: handed over by CI, or of an
+    older layout."""

@@ -26,7 +26,6 @@ pytest_plugins: list[str] = [
     "tests.fixtures.gitlab_server",
     "tests.fixtures.shop",
     "tests.fixtures.sigstore",
-    "tests.fixtures.proving",
     "tests.fixtures.approving",
 ]
 

@@ -6,7 +6,6 @@ Source: sigstore protobuf-specs, Bundle v0.3 (`publicKey.hint`); DSSE v1.
 
 from __future__ import annotations
 
-import base64
 import os
 import secrets
 from pathlib import Path
@@ -15,12 +14,13 @@ from typing import Final, Self
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
-from reconciler.evidence.bundles import pae
-from reconciler.evidence.found import BUNDLE_MEDIA_TYPE
+from reconciler.adapters.cosign_key import is_cosign_key, opened
+from reconciler.evidence.bundles import Envelope, pae
+from reconciler.evidence.keys import key_bundle
 from reconciler.strict_yaml import read_regular
-from state import canonical
-from state.errors import ConfigError
+from state.errors import ConfigError, InvalidValue
 from state.oci import Digest
 from state.statement import PAYLOAD_TYPE
 
@@ -37,21 +37,24 @@ class KeySigner:
 
     @classmethod
     def from_file(cls, key_file: Path, password_file: Path) -> Self:
-        """Read an encrypted PKCS #8 key. Raises ConfigError; no message holds anything of key or password."""
+        """Read an encrypted key: PKCS #8, or as cosign writes it.
+
+        Raises ConfigError; no message holds anything of key or password.
+        """
         password = read_regular(password_file, max_bytes=_FILE_MAX_BYTES).partition(b"\n")[0].rstrip(b"\r")
         raw = read_regular(key_file, max_bytes=_FILE_MAX_BYTES)
-        if b"SIGSTORE PRIVATE KEY" in raw or b"COSIGN PRIVATE KEY" in raw:
+        of_cosign = is_cosign_key(raw)
+        if not of_cosign and b"BEGIN ENCRYPTED PRIVATE KEY" not in raw:
             raise ConfigError(
-                f"{key_file}: cosign's own form of encryption is not read; expected encrypted PKCS #8: make the key"
-                " with `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -aes256`, and import it into"
-                " cosign with `cosign import-key-pair`"
+                f"{key_file}: expected an encrypted private key (PEM: PKCS #8, or as `cosign generate-key-pair` writes"
+                " it), got something else"
             )
-        if b"BEGIN ENCRYPTED PRIVATE KEY" not in raw:
-            raise ConfigError(f"{key_file}: expected an encrypted private key (PEM, PKCS #8), got something else")
         if not password:
             raise ConfigError(f"{password_file}: expected the key's password in its first line, got nothing")
         try:
-            key = serialization.load_pem_private_key(raw, password)
+            key = _of_cosign(raw, password) if of_cosign else serialization.load_pem_private_key(raw, password)
+        except InvalidValue as error:
+            raise ConfigError(f"{key_file}: {error}") from error
         except (ValueError, TypeError, UnsupportedAlgorithm) as error:
             raise ConfigError(f"{key_file}: cannot be decrypted with the password in {password_file}") from error
         if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name != "secp256r1":
@@ -65,22 +68,19 @@ class KeySigner:
     def sign(self, statement: bytes) -> bytes:
         """See EvidenceSigner; raises nothing."""
         signature = self._key.sign(pae(PAYLOAD_TYPE, statement), ec.ECDSA(hashes.SHA256()))
-        hint = base64.b64encode(bytes.fromhex(self.fingerprint.hex)).decode()
-        return canonical.dumps(
-            {
-                "dsseEnvelope": {
-                    "payload": base64.b64encode(statement).decode(),
-                    "payloadType": PAYLOAD_TYPE,
-                    "signatures": [{"keyid": "", "sig": base64.b64encode(signature).decode()}],
-                },
-                "mediaType": BUNDLE_MEDIA_TYPE,
-                "verificationMaterial": {"publicKey": {"hint": hint}},
-            }
-        )
+        return key_bundle(Envelope(PAYLOAD_TYPE, statement, signature, ""), self.fingerprint)
 
     def name(self) -> str:
         """`sha256:` and the hex digest of the public key (DER)."""
         return self.fingerprint
+
+
+def _of_cosign(raw: bytes, password: bytes) -> PrivateKeyTypes:
+    """Raises InvalidValue for another form, ValueError for another password."""
+    der = opened(raw, password)
+    if der is None:
+        raise ValueError("another password")
+    return serialization.load_der_private_key(der, None)
 
 
 def generate_key_pair(key_file: Path, password_file: Path, public_file: Path) -> None:

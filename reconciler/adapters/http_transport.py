@@ -14,11 +14,11 @@ from urllib.parse import urljoin, urlsplit
 
 import requests
 import urllib3.exceptions
-from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 from requests.structures import CaseInsensitiveDict
 
 from reconciler.adapters.http_errors import shown_url, unanswered
+from reconciler.adapters.http_pool import PooledAdapter
 from reconciler.ports import Clock
 from state.errors import Terminal, Unavailable, Unsupported
 
@@ -108,7 +108,9 @@ class Transport:
     ) -> None:
         session.trust_env = False
         session.auth = NoAuth()
-        self._adapter = HTTPAdapter(pool_connections=8, pool_maxsize=limits.connections, max_retries=0, pool_block=True)
+        self._adapter = PooledAdapter(
+            pool_connections=8, pool_maxsize=limits.connections, max_retries=0, pool_block=True
+        )
         session.mount("http://", self._adapter)
         session.mount("https://", self._adapter)
         self.origin = origin

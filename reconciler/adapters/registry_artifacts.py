@@ -7,15 +7,20 @@ old index for seconds after a write (facts F 21), so what was written a while ag
 
 from __future__ import annotations
 
+import hashlib
+import http.client
 import itertools
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Final, Protocol
 from urllib.parse import urlsplit
 
 import requests
+import urllib3.exceptions
 
+from reconciler.adapters.http_errors import unanswered
 from reconciler.adapters.http_transport import Call, Origin, joined
 from reconciler.adapters.registry_answers import announced_digest, next_page
 from reconciler.adapters.registry_errors import said
@@ -39,6 +44,7 @@ API_UNKNOWN_AFTER_S: Final = 600
 _OWN_KEPT_S: Final = 600
 _ROUNDS: Final = 8
 _PAGES_MAX: Final = 100
+_CHUNK_BYTES: Final = 256 * 1024
 _INDEX_MAX_BYTES: Final = 8 * 1024 * 1024
 
 
@@ -103,6 +109,30 @@ class Artifacts:
         if not digest.matches(response.content):
             raise IntegrityError(f"{where}: got bytes of {Digest.of(response.content)}; nothing was used")
         return response.content
+
+    def save_blob(self, repository: Repository, wanted: Descriptor, target: Path, until_s: float) -> None:
+        """See BlobReader."""
+        where = f"{repository} blob {wanted.digest}"
+        url = self._client.url(f"{repository.path}/blobs/{wanted.digest}")
+        response = self._client.run(Call("GET", url, where, {}, max_bytes=wanted.size, stream=True))
+        try:
+            self._client.expect(response, where, 200)
+            hashed, size = hashlib.sha256(), 0
+            with target.open("xb") as file:
+                while chunk := response.raw.read1(_CHUNK_BYTES, decode_content=False):
+                    hashed.update(chunk)
+                    size += len(chunk)
+                    file.write(chunk)
+                    if size > wanted.size:
+                        raise IntegrityError(f"{where}: expected {wanted.size} bytes, got more; nothing was used")
+                    if self._clock.monotonic_s() > until_s:
+                        raise Unavailable(f"{where}: did not end in time; {size} bytes had come")
+        except (urllib3.exceptions.HTTPError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
+            raise unanswered(error, where) from error
+        finally:
+            response.close()
+        if (got := Digest(f"sha256:{hashed.hexdigest()}")) != wanted.digest or size != wanted.size:
+            raise IntegrityError(f"{where}: expected {wanted.size} bytes, got {size} of {got}; nothing was used")
 
     # --- writing
 

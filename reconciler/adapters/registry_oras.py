@@ -99,6 +99,7 @@ class OrasRegistry(oras.provider.Registry):  # type: ignore[misc]  # oras ships 
         artifacts = Artifacts(_Calls(self), clock)
         self.referrers = artifacts.referrers
         self.blob = artifacts.blob
+        self.save_blob = artifacts.save_blob
         self.put_blob = artifacts.put_blob
         self.may_push = artifacts.may_push
         self.put_artifact = artifacts.put_artifact

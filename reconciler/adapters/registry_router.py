@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Protocol
 
-from reconciler.ports import ArtifactReader, ArtifactWriter, Referrer, RegistryReader, RegistryWriter
+from reconciler.ports import ArtifactReader, ArtifactWriter, BlobReader, Referrer, RegistryReader, RegistryWriter
 from state.errors import ConfigError
 from state.oci import Descriptor, Digest, Manifest, Repository, Tag
 
 
-class RegistryClient(RegistryReader, RegistryWriter, ArtifactReader, ArtifactWriter, Protocol):
+class RegistryClient(RegistryReader, RegistryWriter, ArtifactReader, BlobReader, ArtifactWriter, Protocol):
     """A client of one registry host."""
 
 
@@ -52,6 +53,9 @@ class Registries:
 
     def blob(self, repository: Repository, digest: Digest, max_bytes: int) -> bytes | None:
         return self.client(repository).blob(repository, digest, max_bytes)
+
+    def save_blob(self, repository: Repository, wanted: Descriptor, target: Path, until_s: float) -> None:
+        self.client(repository).save_blob(repository, wanted, target, until_s)
 
     def put_blob(self, repository: Repository, raw: bytes, confirm: Callable[[], None] | None = None) -> Descriptor:
         return self.client(repository).put_blob(repository, raw, confirm)

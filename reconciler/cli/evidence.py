@@ -38,7 +38,7 @@ def verify(image: str, config: Path, repo: str | None, head: str | None, as_json
     from reconciler.adapters.metrics_prometheus import PrometheusMetrics
     from reconciler.cli.tables import console
     from reconciler.events import to_stream
-    from reconciler.evidence.assembling import verifier_of
+    from reconciler.evidence.assembling import hand_over_of, verifier_of
     from reconciler.evidence.release_check import subject
     from reconciler.ports import Purpose
     from reconciler.settings import load
@@ -53,7 +53,8 @@ def verify(image: str, config: Path, repo: str | None, head: str | None, as_json
     purpose = Purpose.BASELINE if revision is None else Purpose.PULL_REQUEST
     emit = to_stream(sys.stderr, SystemClock(), human=True)
     with wiring.shared(loaded, emit, PrometheusMetrics()) as common:
-        verifier = verifier_of(settings.verification, common.registries, common.clock)
+        beside = hand_over_of(settings)
+        verifier = verifier_of(settings.verification, common.registries, common.clock, hand_over=beside)
         verdict = verifier.verify(purpose, repository, digest, revision)
     accepted = verdict.outcome is Outcome.ACCEPTED
     if as_json:

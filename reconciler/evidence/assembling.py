@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Final
+from pathlib import Path
+from typing import Final, Protocol
 
 from reconciler.adapters.evidence_key import KeySigner
+from reconciler.adapters.handed_over import HandedOverFiles
+from reconciler.adapters.sbom_syft import Syft
 from reconciler.adapters.verifier_none import NoneVerifier
 from reconciler.attesting import Stated
-from reconciler.evidence import sbom
 from reconciler.evidence.attaching import Attacher, Statement
 from reconciler.evidence.authority import Authority
+from reconciler.evidence.carrying import Carrier
 from reconciler.evidence.claims import ClaimsPolicy
 from reconciler.evidence.keys import KeyAuthority
 from reconciler.evidence.own import OwnCertificates
 from reconciler.evidence.release_check import Reader, ReleaseSets
+from reconciler.evidence.sbom_sources import Attached, FromBuildKit, HandedOver, MadeHere, Sboms
 from reconciler.evidence.summary import summary
 from reconciler.evidence.verdicts import REFUSED_FOR_S, Verdicts
 from reconciler.evidence.verifying import EvidenceVerifier
-from reconciler.ports import ArtifactReader, Clock, EvidenceSigner, Executor, Purpose, Releases, Verifier
+from reconciler.ports import (
+    ArtifactReader,
+    BlobReader,
+    Clock,
+    EvidenceSigner,
+    Executor,
+    HandOver,
+    Purpose,
+    Releases,
+    Verifier,
+)
 from reconciler.releasing import ReleaseStore, ReleaseTargets
 from reconciler.settings_model import (
     EvidenceSettings,
@@ -38,10 +52,15 @@ VERIFIER_ID: Final = "https://ameide.io/reconciler"
 
 
 def verifier_of(
-    settings: VerificationSettings, reader: ArtifactReader, clock: Clock, refused_for_s: float = REFUSED_FOR_S
+    settings: VerificationSettings,
+    reader: ArtifactReader,
+    clock: Clock,
+    refused_for_s: float = REFUSED_FOR_S,
+    hand_over: HandOver | None = None,
 ) -> Verifier:
     """The verifier as configured; a refusal is looked at again after `refused_for_s`.
 
+    `hand_over` has evidence that lies beside the registry; without it only what the registry has counts.
     Raises ConfigError if a key or root cannot be used.
     """
     if settings.authority is None or settings.source_repository is None:
@@ -52,8 +71,21 @@ def verifier_of(
     }
     verdicts = Verdicts(clock, refused_for_s=refused_for_s)
     return EvidenceVerifier(
-        reader, authority_of(settings), policies, clock, cosign_v2=settings.cosign_v2, verdicts=verdicts
+        reader,
+        authority_of(settings),
+        policies,
+        clock,
+        cosign_v2=settings.cosign_v2,
+        verdicts=verdicts,
+        hand_over=hand_over,
     )
+
+
+def hand_over_of(settings: RepositorySettings) -> HandOver | None:
+    """Where CI hands over files, or None where it does not."""
+    if settings.evidence is None or settings.evidence.handed_over_dir is None:
+        return None
+    return HandedOverFiles(settings.evidence.handed_over_dir)
 
 
 def authority_of(settings: VerificationSettings) -> Authority:
@@ -69,15 +101,26 @@ def authority_of(settings: VerificationSettings) -> Authority:
             raise ConfigError("verification.authority is not configured")
 
 
+class Store(ReleaseStore, BlobReader, Protocol):
+    """The registry client, as releasing and the makers of SBOMs use it."""
+
+
 def release_targets_of(
-    settings: RepositorySettings, store: ReleaseStore, verifier: Verifier, executor: Executor
+    settings: RepositorySettings, store: Store, verifier: Verifier, executor: Executor, state_dir: Path
 ) -> ReleaseTargets | None:
-    """What publishes release sets, or None where none are configured. Raises ConfigError if the key cannot be used."""
+    """What publishes release sets, or None where none are configured.
+
+    Raises ConfigError if the signer, or the program that makes SBOMs, cannot be used.
+    """
     if settings.evidence is None:
         return None
     signer, own = signer_of(settings.evidence)
     attacher = Attacher(store, signer, own)
-    statements = OwnStatements(attacher, sboms=settings.evidence.sbom == "buildkit")
+    hand_over = hand_over_of(settings)
+    carrier = None
+    if settings.verification.authority is not None:
+        carrier = Carrier(store, authority_of(settings.verification), hand_over)
+    statements = OwnStatements(carrier, _sboms(settings.evidence, attacher, hand_over, store, state_dir / "syft"))
     return ReleaseTargets(Repository(settings.evidence.release_sets), store, attacher, statements, verifier, executor)
 
 
@@ -104,17 +147,40 @@ def signer_of(settings: EvidenceSettings) -> tuple[EvidenceSigner, Authority]:
 
 
 class OwnStatements:
-    """Implements `attesting.Statements`: a verification summary per digest and policy, and SBOMs that nobody signed."""
+    """Implements `attesting.Statements`: a verification summary per digest and policy, bundles that are carried to
+    where they are missing, and SBOMs that nobody signed."""
 
-    def __init__(self, attacher: Attacher, *, sboms: bool) -> None:
-        self._attacher = attacher
+    def __init__(self, carrier: Carrier | None, sboms: Sboms) -> None:
+        self._carrier = carrier
         self._sboms = sboms
+
+    def local(self, repository: Repository, digest: Digest) -> tuple[Digest, ...]:
+        return self._sboms.local(repository, digest)
+
+    def carried(self, repository: Repository, digest: Digest, verdict: Verdict, *, shadowing: bool) -> Stated:
+        if self._carrier is None:
+            return Stated(())
+        made = self._carrier.carried(repository, digest, verdict.carried, shadowing=shadowing)
+        return Stated(made.ready, blocked=made.blocked)
 
     def summary(self, repository: Repository, digest: Digest, verdict: Verdict) -> Statement:
         return Statement(VERIFICATION_SUMMARY, summary(repository, digest, verdict.policy, VERIFIER_ID))
 
     def materials(self, repository: Repository, digest: Digest) -> Stated:
-        return sbom.from_buildkit(self._attacher, repository, digest) if self._sboms else Stated(())
+        return self._sboms.stated(repository, digest)
+
+
+def _sboms(
+    settings: EvidenceSettings, attacher: Attacher, hand_over: HandOver | None, blobs: BlobReader, work_dir: Path
+) -> Sboms:
+    if settings.sbom == "buildkit":
+        return FromBuildKit(attacher)
+    if settings.sbom == "handed-over" and hand_over is not None:
+        return HandedOver(attacher, hand_over)
+    if settings.syft is not None:
+        syft = settings.syft
+        return MadeHere(attacher, Syft(syft.program, blobs, work_dir, timeout_s=float(syft.timeout_s)))
+    return Attached()
 
 
 def _claims(settings: VerificationSettings, purpose: Purpose, level: Level) -> ClaimsPolicy | None:

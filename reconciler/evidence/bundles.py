@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from reconciler.evidence.found import BUNDLE_MAX_BYTES, BUNDLE_MEDIA_TYPE, Refused
+from state.canonical import Json
 from state.verdict import Refusal
 
 _CHAINED: Final = (
@@ -44,6 +45,12 @@ class Envelope(NamedTuple):
     key_id: str
     """An unauthenticated hint of the signer, often empty."""
 
+    def to_json(self) -> dict[str, Json]:
+        """The envelope in the JSON form of DSSE."""
+        signature: dict[str, Json] = {"keyid": self.key_id, "sig": base64.b64encode(self.signature).decode()}
+        payload = base64.b64encode(self.payload).decode()
+        return {"payload": payload, "payloadType": self.payload_type, "signatures": [signature]}
+
 
 class Bundle(NamedTuple):
     """A Sigstore bundle around a DSSE envelope: exactly one of `certificate` and `key_hint` is set."""
@@ -58,6 +65,11 @@ class Bundle(NamedTuple):
     """How many transparency log entries it carries."""
     timestamps: int
     """How many RFC 3161 timestamps it carries."""
+
+    @property
+    def has_form_of_v03(self) -> bool:
+        """Whether it is of the version that is attached as a referrer."""
+        return self.media_type in _LEAF_ONLY
 
 
 def pae(payload_type: str, payload: bytes) -> bytes:

@@ -7,7 +7,7 @@ is not known what there is, Transient, Denied or ConfigError is raised.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from reconciler.evidence.found import (
@@ -22,7 +22,7 @@ from reconciler.evidence.found import (
     Refused,
 )
 from reconciler.ports import ArtifactReader, Referrer
-from state.errors import ConfigError, Denied, IntegrityError, InvalidValue, Terminal, Unsupported
+from state.errors import ConfigError, Denied, IntegrityError, InvalidValue, Terminal, Transient, Unsupported
 from state.oci import (
     DOCKER_MANIFEST_LIST,
     OCI_INDEX,
@@ -33,6 +33,7 @@ from state.oci import (
     Repository,
     Tag,
 )
+from state.statement import CYCLONEDX, SLSA_PROVENANCE_V02, SLSA_PROVENANCE_V1, SPDX, VERIFICATION_SUMMARY
 from state.verdict import Refusal
 
 EMPTY_MEDIA_TYPE: Final = "application/vnd.oci.empty.v1+json"
@@ -51,16 +52,40 @@ _IN_TOTO: Final = "application/vnd.in-toto+json"
 _REFERENCE_TYPE: Final = "vnd.docker.reference.type"
 _INDEXES: Final = (OCI_INDEX, DOCKER_MANIFEST_LIST)
 _CHILDREN_MAX: Final = 100
+_TITLE: Final = "org.opencontainers.image.title"
+_FILE_NAMES: Final = {
+    SPDX: "sbom.spdx.sigstore.json",
+    CYCLONEDX: "sbom.cdx.sigstore.json",
+    SLSA_PROVENANCE_V1: "provenance.sigstore.json",
+    SLSA_PROVENANCE_V02: "provenance.sigstore.json",
+    VERIFICATION_SUMMARY: "verification-summary.sigstore.json",
+}
+OLDER_LAYOUTS: Final = {Layout.COSIGN_SIGNATURE: "sig", Layout.COSIGN_ATTESTATION: "att"}
 
 
-def find(reader: ArtifactReader, repository: Repository, digest: Digest, *, cosign_v2: bool) -> Evidence:
+def find(
+    reader: ArtifactReader,
+    repository: Repository,
+    digest: Digest,
+    *,
+    cosign_v2: bool,
+    beside: Callable[[], Iterable[Found | Failed]] | None = None,
+) -> Evidence:
     """All evidence about `digest`. Unsigned material inside an index is looked for only where nothing signed is there.
+
+    `cosign_v2` also reads the tags of cosign v2; `beside` gives what lies beside the registry, which is left out where
+    it is attached already.
 
     Raises Transient, Denied or ConfigError, and Terminal or IntegrityError where the list itself cannot be used.
     """
     found: list[Found | Failed] = []
     size = 0
-    for one in _candidates(reader, repository, digest, cosign_v2=cosign_v2):
+    attached: set[bytes] = set()
+    for one in _candidates(reader, repository, digest, beside or tuple, cosign_v2=cosign_v2):
+        if isinstance(one, Found) and one.layout in {Layout.BUNDLE, Layout.HANDED_OVER}:
+            if one.layout is Layout.HANDED_OVER and one.raw in attached:
+                continue
+            attached.add(one.raw)
         found.append(one)
         size += len(one.raw) if isinstance(one, Found) else 0
         if len(found) >= CANDIDATES_MAX or size >= EVIDENCE_MAX_BYTES:
@@ -73,14 +98,20 @@ def find(reader: ArtifactReader, repository: Repository, digest: Digest, *, cosi
 
 
 def _candidates(
-    reader: ArtifactReader, repository: Repository, digest: Digest, *, cosign_v2: bool
+    reader: ArtifactReader,
+    repository: Repository,
+    digest: Digest,
+    beside: Callable[[], Iterable[Found | Failed]],
+    *,
+    cosign_v2: bool,
 ) -> Iterator[Found | Failed]:
     for referrer in reader.referrers(repository, digest):
         if referrer.artifact_type in _BUNDLES | _SBOMS | _UNTOLD:
             yield from _referrer(reader, repository, digest, referrer)
     if cosign_v2:
-        for suffix, layout in (("sig", Layout.COSIGN_SIGNATURE), ("att", Layout.COSIGN_ATTESTATION)):
-            yield from _cosign_v2(reader, repository, Tag(f"sha256-{digest.hex}.{suffix}"), layout)
+        for layout in OLDER_LAYOUTS:
+            yield from older_layout(reader, repository, digest, layout)
+    yield from beside()
 
 
 def buildkit(reader: ArtifactReader, repository: Repository, digest: Digest) -> list[Found | Failed]:
@@ -135,10 +166,41 @@ def check_index(reader: ArtifactReader, repository: Repository, digest: Digest) 
             )
 
 
+def platforms(reader: ArtifactReader, repository: Repository, digest: Digest) -> list[Manifest]:
+    """The image manifests of an index, without BuildKit's attestations; or the image itself.
+
+    Raises Transient where one is not there (any more), Terminal where the index cannot be used, or Denied.
+    """
+    held = reader.manifest(repository, digest)
+    if held is None:
+        raise Transient(f"{repository}@{digest.short}: is gone from the registry")
+    if held.media_type not in _INDEXES:
+        return [held]
+    try:
+        rows = [_descriptor(r) for r in _children(held) if _REFERENCE_TYPE not in _annotations(r)]
+    except Refused as refused:
+        raise Terminal(f"{repository}@{digest.short}: {refused.text}") from refused
+    if not 0 < len(rows) <= _CHILDREN_MAX:
+        raise Terminal(f"{repository}@{digest.short}: expected 1 to {_CHILDREN_MAX} platforms, got {len(rows)}")
+    made = []
+    for row in rows:
+        if (child := reader.manifest(repository, row.digest)) is None:
+            raise Transient(f"{repository}@{row.digest.short}: is listed and not there")
+        made.append(child)
+    return made
+
+
+def layers_of(manifest: Manifest) -> list[Descriptor]:
+    """Configuration and layers of an image manifest. Raises Refused for what is none."""
+    rows = [_member(_parsed(manifest), "config"), *_layers(manifest)]
+    return [_descriptor(row) for row in rows]
+
+
 def attach_manifest(subject: Descriptor, bundle: Descriptor, predicate_type: str) -> tuple[Manifest, Referrer]:
     """The manifest that attaches a bundle to `subject`, as cosign v3 and GitHub write it, and its descriptor.
 
-    Without the time of creation, so that equal bundles have equal manifests. Source: facts/oci-sigstore.md C.1.
+    The layer has a file name besides, without which `oras pull` gets nothing. No time of creation, so that equal
+    bundles have equal manifests. Source: facts/oci-sigstore.md C.1.
     """
     annotations = {
         "dev.sigstore.bundle.content": "dsse-envelope",
@@ -150,7 +212,7 @@ def attach_manifest(subject: Descriptor, bundle: Descriptor, predicate_type: str
         "mediaType": OCI_MANIFEST,
         "artifactType": BUNDLE_MEDIA_TYPE,
         "config": _row(empty),
-        "layers": [_row(bundle)],
+        "layers": [{**_row(bundle), "annotations": {_TITLE: _FILE_NAMES.get(predicate_type, "bundle.sigstore.json")}}],
         "subject": _row(subject),
         "annotations": annotations,
     }
@@ -190,9 +252,17 @@ def _referrer(
         yield _failed(error, at)
 
 
-def _cosign_v2(reader: ArtifactReader, repository: Repository, tag: Tag, layout: Layout) -> Iterator[Found | Failed]:
+def older_tag(digest: Digest, layout: Layout) -> Tag:
+    """Where cosign v2 keeps this layout: `sha256-<hex>.sig` or `sha256-<hex>.att`."""
+    return Tag(f"sha256-{digest.hex}.{OLDER_LAYOUTS[layout]}")
+
+
+def older_layout(
+    reader: ArtifactReader, repository: Repository, digest: Digest, layout: Layout
+) -> Iterator[Found | Failed]:
+    """What a tag of cosign v2 holds, a piece for each layer; nothing where there is no such tag."""
     try:
-        held = reader.manifest(repository, tag)
+        held = reader.manifest(repository, older_tag(digest, layout))
         if held is None:
             return
         for layer in _layers(held)[:CANDIDATES_MAX]:

@@ -25,6 +25,8 @@ class Layout(StrEnum):
 
     BUNDLE = "bundle"
     """A Sigstore bundle in a referrer manifest (cosign v3, GitHub attestations)."""
+    HANDED_OVER = "handed-over bundle"
+    """A Sigstore bundle that CI handed over beside the registry."""
     COSIGN_SIGNATURE = "cosign-v2-signature"
     """A layer of the tag `sha256-<hex>.sig`: a simple-signing payload with its signature in annotations."""
     COSIGN_ATTESTATION = "cosign-v2-attestation"
@@ -36,9 +38,10 @@ class Layout(StrEnum):
 
 
 class Found(NamedTuple):
-    """One piece of evidence: its bytes as the registry gave them, already checked against their digest.
+    """One piece of evidence: its bytes as the registry gave them, checked against their digest, or as a file had them.
 
-    `manifest` is the manifest that holds it; `media_type` is the layer's; `annotations` are the layer's.
+    `manifest` is the manifest that holds it, or would hold it once attached; `media_type` and `annotations` are the
+    layer's.
     """
 
     layout: Layout

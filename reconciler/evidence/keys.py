@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 
 from reconciler.evidence import bundles
 from reconciler.evidence.authority import Proven
-from reconciler.evidence.found import Found, Layout, Refused
+from reconciler.evidence.found import BUNDLE_MEDIA_TYPE, Found, Layout, Refused
 from state import canonical
 from state.errors import ConfigError, InvalidValue
 from state.oci import Digest
@@ -86,7 +86,7 @@ class KeyAuthority:
     def prove(self, found: Found) -> Proven:
         """See `authority.Authority`. Raises Refused."""
         match found.layout:
-            case Layout.BUNDLE:
+            case Layout.BUNDLE | Layout.HANDED_OVER:
                 bundle = bundles.parse_bundle(found.raw)
                 if bundle.certificate is not None:
                     raise _by_certificate("the bundle")
@@ -202,7 +202,25 @@ def _fingerprint(key: PublicKey) -> Digest:
     return Digest.of(key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo))
 
 
+def hint_of(fingerprint: Digest) -> str:
+    """What sigstore-go and cosign write into a bundle to name the key with this fingerprint."""
+    return base64.b64encode(bytes.fromhex(fingerprint.hex)).decode()
+
+
+def key_bundle(envelope: bundles.Envelope, signer: Digest) -> bytes:
+    """The bundle v0.3 around an envelope that the key with this fingerprint signed; equal envelopes, equal bytes.
+
+    It has no log entry and no timestamp: whoever verifies it has the public key.
+    """
+    return canonical.dumps(
+        {
+            "dsseEnvelope": envelope.to_json(),
+            "mediaType": BUNDLE_MEDIA_TYPE,
+            "verificationMaterial": {"publicKey": {"hint": hint_of(signer)}},
+        }
+    )
+
+
 def _named(key: PublicKey) -> _Key:
     fingerprint = _fingerprint(key)
-    hint = base64.b64encode(bytes.fromhex(fingerprint.hex)).decode()
-    return _Key(fingerprint, frozenset({hint, fingerprint.hex, str(fingerprint)}), key)
+    return _Key(fingerprint, frozenset({hint_of(fingerprint), fingerprint.hex, str(fingerprint)}), key)

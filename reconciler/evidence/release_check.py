@@ -8,10 +8,10 @@ from typing import NamedTuple, Protocol
 
 from reconciler.evidence.authority import Authority
 from reconciler.evidence.finding import find
-from reconciler.evidence.found import Layout, Refused
+from reconciler.evidence.found import Evidence, Layout, Refused
 from reconciler.ports import ArtifactReader, Purpose, RegistryReader, Verifier
 from state.canonical import Json
-from state.errors import IntegrityError, InvalidValue
+from state.errors import ConfigError, Denied, IntegrityError, InvalidValue, Terminal
 from state.git import CommitId
 from state.observed import How
 from state.oci import Digest, Manifest, Repository, Tag
@@ -99,15 +99,36 @@ def _image(reader: Reader, image: ReleasedImage, head: CommitId, verifier: Verif
     now = reader.resolve(image.repository, Tag(head))
     against = "" if now == image.digest else f"the tag reads {now or 'nothing'}"
     yield Claim(f"{image.repository}:{head} is {image.digest}", against)
-    for digest in image.evidence:
-        there = reader.manifest(image.repository, digest) is not None
-        yield Claim(f"{image.repository}: evidence {digest} is there", "" if there else "it is gone")
+    yield from _evidence(reader, image)
     built = image.how is How.BUILT
     purpose = Purpose.PULL_REQUEST if built else Purpose.BASELINE
     verdict = verifier.verify(purpose, image.repository, image.digest, head if built else None)
     accepted = verdict.outcome is Outcome.ACCEPTED
     why = "" if accepted else f"{verdict.refusal.value if verdict.refusal else verdict.outcome.value}: {verdict.reason}"
     yield Claim(f"{image.repository}@{image.digest} counts as {purpose.value.replace('_', ' ')} now", why)
+
+
+def _evidence(reader: Reader, image: ReleasedImage) -> Iterator[Claim]:
+    """Whether each piece of evidence is there, whole, and attached; whether it counts is another claim."""
+    try:
+        evidence = find(reader, image.repository, image.digest, cosign_v2=True)
+        unusable = ""
+    except (Denied, ConfigError):
+        raise
+    except (Terminal, IntegrityError) as error:
+        evidence, unusable = Evidence(()), str(error)
+    attached = {found.manifest for found in evidence.found}
+    broken = {failed.manifest: failed.text for failed in evidence.failed}
+    for digest in image.evidence:
+        claim = f"{image.repository}: evidence {digest} is there"
+        if digest in attached:
+            yield Claim(claim)
+        elif digest in broken:
+            yield Claim(claim, broken[digest])
+        elif reader.manifest(image.repository, digest) is None:
+            yield Claim(claim, "it is gone")
+        else:
+            yield Claim(claim, unusable or "it is no longer attached to the image")
 
 
 class ReleaseSets:

@@ -7,14 +7,14 @@ unsigned; what is attached names the index and the platform's manifest as subjec
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from reconciler.attesting import Stated
 from reconciler.evidence import bundles
 from reconciler.evidence.attaching import Attacher, Statement
 from reconciler.evidence.finding import buildkit
-from reconciler.evidence.found import Failed, Found, Layout, Refused
+from reconciler.evidence.found import Failed, Layout, Refused
 from state import statement
 from state.errors import InvalidValue
 from state.oci import Digest, Repository
@@ -53,7 +53,7 @@ def is_sbom(predicate_type: str) -> bool:
 
 def from_buildkit(attacher: Attacher, repository: Repository, digest: Digest) -> Stated:
     """The SBOMs that BuildKit put into the index, as statements to sign; none where somebody attached one already."""
-    if _has_one(attacher, attacher.look(repository, digest).found):
+    if is_there(attacher, repository, digest):
         return Stated(())
     made: dict[Digest, Statement] = {}
     problems = []
@@ -75,12 +75,12 @@ def from_buildkit(attacher: Attacher, repository: Repository, digest: Digest) ->
     return Stated(tuple(one for _, one in sorted(made.items())), tuple(problems))
 
 
-def _has_one(attacher: Attacher, found: Iterable[Found]) -> bool:
-    """Whether an SBOM is attached that is not ours: a plain one, or a signed statement, whoever signed it."""
-    for one in found:
+def is_there(attacher: Attacher, repository: Repository, digest: Digest, *, ours: bool = False) -> bool:
+    """Whether an SBOM is attached: a plain one, or a signed statement, whoever signed it; one of ours if `ours`."""
+    for one in attacher.look(repository, digest).found:
         if one.layout is Layout.SBOM:
             return True
-        if one.layout is Layout.BUNDLE and not attacher.made(one):
+        if one.layout is Layout.BUNDLE and (ours or not attacher.made(one)):
             try:
                 if is_sbom(statement.parse(bundles.parse_bundle(one.raw).envelope.payload).predicate_type):
                     return True

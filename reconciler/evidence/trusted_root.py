@@ -86,7 +86,7 @@ class RootAuthority:
     def prove(self, found: Found) -> Proven:
         """See `authority.Authority`. Raises Refused."""
         match found.layout:
-            case Layout.BUNDLE:
+            case Layout.BUNDLE | Layout.HANDED_OVER:
                 bundle = bundles.parse_bundle(found.raw)
             case Layout.COSIGN_SIGNATURE | Layout.COSIGN_ATTESTATION:
                 raise Refused(

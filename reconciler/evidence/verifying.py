@@ -7,16 +7,19 @@ from typing import Final
 
 from reconciler.evidence import claims, finding
 from reconciler.evidence.authority import Authority
+from reconciler.evidence.carrying import handed_over
 from reconciler.evidence.claims import ClaimsPolicy
-from reconciler.evidence.found import Evidence, Found, Layout, Refused
+from reconciler.evidence.found import Evidence, Failed, Found, Layout, Refused
 from reconciler.evidence.verdicts import Question, Verdicts
-from reconciler.ports import ArtifactReader, Clock, Purpose
+from reconciler.ports import ArtifactReader, Clock, HandOver, Purpose
 from state import canonical
 from state.errors import ConfigError, Denied, IntegrityError, InvalidValue, Terminal, Unsupported
 from state.git import CommitId
 from state.oci import Digest, Repository
 from state.verdict import Level, Outcome, Refusal, Verdict
 
+_CARRIED: Final = (Layout.HANDED_OVER, Layout.COSIGN_ATTESTATION)
+"""What counts and is no bundle at the registry: it is attached as one where it is missing."""
 _UNSIGNED: Final = (Layout.BUILDKIT, Layout.SBOM)
 _ORDER: Final = tuple(Refusal)
 """Refusals in the order of the checks: what was refused by a later one has come further."""
@@ -25,7 +28,8 @@ _ORDER: Final = tuple(Refusal)
 class EvidenceVerifier:
     """Implements `ports.Verifier`: a digest counts if any piece of evidence about it proves what the policy asks for.
 
-    `policies` has one policy for each purpose, or None where its level is `none`. Verdicts are remembered in
+    `policies` has one policy for each purpose, or None where its level is `none`. `hand_over` has what lies beside the
+    registry; it counts only as far as it verifies like anything else. Verdicts are remembered in
     `verdicts`, if given, so that they outlive this object when the configuration is read anew.
     """
 
@@ -38,11 +42,13 @@ class EvidenceVerifier:
         *,
         cosign_v2: bool = False,
         verdicts: Verdicts | None = None,
+        hand_over: HandOver | None = None,
     ) -> None:
         self._reader = reader
         self._authority = authority
         self._claims = {purpose: policies[purpose] for purpose in Purpose}
         self._cosign_v2 = cosign_v2
+        self._hand_over = hand_over
         self._verdicts = verdicts or Verdicts(clock)
         self._policies = {
             purpose: policy_digest(purpose, policy, authority.digest(), cosign_v2=cosign_v2)
@@ -65,7 +71,9 @@ class EvidenceVerifier:
             return known
         try:
             accepted = self._accepted(policy, repository, digest, source_revision)
-            verdict = Verdict(Outcome.ACCEPTED, in_force, evidence=accepted)
+            manifests = tuple(dict.fromkeys(found.manifest for found in accepted))
+            pieces = (Digest.of(found.raw) for found in accepted if found.layout in _CARRIED)
+            verdict = Verdict(Outcome.ACCEPTED, in_force, evidence=manifests, carried=tuple(dict.fromkeys(pieces)))
         except Refused as refused:
             verdict = Verdict(Outcome.REFUSED, in_force, refused.text, refused.refusal)
         self._verdicts.put(question, verdict)
@@ -73,23 +81,23 @@ class EvidenceVerifier:
 
     def _accepted(
         self, policy: ClaimsPolicy, repository: Repository, digest: Digest, source_revision: CommitId | None
-    ) -> tuple[Digest, ...]:
-        """The manifests of the evidence that counts, at least one. Raises Refused."""
+    ) -> list[Found]:
+        """The evidence that counts, at least one piece. Raises Refused."""
         evidence = self._find(repository, digest)
-        accepted: list[Digest] = []
+        accepted: list[Found] = []
         against = [Refused(failed.refusal, failed.text) for failed in evidence.failed]
         for found in evidence.found:
             if found.layout in _UNSIGNED:
                 continue
             try:
                 self._judge(found, policy, repository, digest, source_revision)
-                accepted.append(found.manifest)
+                accepted.append(found)
             except Refused as refused:
                 against.append(Refused(refused.refusal, f"{found.layout.value} {found.manifest.short}: {refused.text}"))
         if not accepted:
             raise _furthest(evidence, against)
         self._check_index(repository, digest)
-        return tuple(dict.fromkeys(accepted))
+        return accepted
 
     def _judge(
         self,
@@ -109,9 +117,18 @@ class EvidenceVerifier:
 
     def _find(self, repository: Repository, digest: Digest) -> Evidence:
         try:
-            return finding.find(self._reader, repository, digest, cosign_v2=self._cosign_v2)
+            return finding.find(
+                self._reader,
+                repository,
+                digest,
+                cosign_v2=self._cosign_v2,
+                beside=lambda: self._beside(repository, digest),
+            )
         except (Terminal, IntegrityError) as error:
             raise _refused(error) from error
+
+    def _beside(self, repository: Repository, digest: Digest) -> list[Found | Failed]:
+        return [] if self._hand_over is None else handed_over(self._hand_over, self._reader, repository, digest)
 
     def _check_index(self, repository: Repository, digest: Digest) -> None:
         try:

@@ -11,26 +11,34 @@ from typing import Any
 
 import pytest
 
+from reconciler.adapters.evidence_key import KeySigner
+from reconciler.adapters.handed_over import HandedOverFiles
 from reconciler.adapters.registry_oras import OrasRegistry
 from reconciler.demo.ci import SOURCE, Keys, publisher
 from reconciler.demo.images import build_and_push
 from reconciler.evidence.attaching import Attacher, Statement
+from reconciler.evidence.bundles import parse_bundle
+from reconciler.evidence.carrying import Carrier
 from reconciler.evidence.claims import ClaimsPolicy
 from reconciler.evidence.keys import KeyAuthority
+from reconciler.evidence.summary import summary
 from reconciler.evidence.verifying import EvidenceVerifier
 from reconciler.ports import Purpose
 from state.git import CommitId, RefName
 from state.observed import How
 from state.oci import Digest, Repository, Tag
 from state.release_set import PREDICATE_TYPE, ReleasedImage, ReleaseSet
+from state.statement import SPDX, VERIFICATION_SUMMARY, build, parse
 from state.verdict import Level, Outcome, Refusal
 from tests.contract.registry.support import Connect, ManualClock, connect
-from tests.fixtures.evidence import provenance_v1
+from tests.fixtures.evidence import provenance_v1, statement
+from tests.fixtures.proving import spdx
 from tools import go_tools
 
 REVISION = CommitId("1" * 40)
 MAIN = RefName.branch("main")
 OFFLINE = "--insecure-ignore-tlog"
+PASSWORD = "of the key"
 
 
 @pytest.fixture(
@@ -66,7 +74,7 @@ def run(tmp_path: Path) -> Run:
     """Run one of the Go programs by its name; nothing of the user's home or of the network takes part."""
 
     def go(name: str, *arguments: str, ok: bool = True) -> subprocess.CompletedProcess[str]:
-        environment = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "COSIGN_PASSWORD": ""}
+        environment = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "COSIGN_PASSWORD": PASSWORD}
         done = subprocess.run(
             [str(go_tools.path_of(name)), *arguments],
             env=environment,
@@ -152,11 +160,49 @@ def test_a_release_set_is_pulled_by_oras_and_verified_by_cosign(
     run("cosign", "verify-attestation", "--key", str(keys.public), OFFLINE, "--type", PREDICATE_TYPE, reference)
 
 
+@pytest.mark.cosign
+@pytest.mark.oras
+def test_an_sbom_of_ours_is_verified_by_cosign_and_pulled_by_oras(
+    image: Image, tmp_path: Path, run: Run, client: Connect
+) -> None:
+    made, keys = client(image.repository.host), Keys(tmp_path, "own")
+    signer = keys.signer()
+    attacher = Attacher(made, signer, KeyAuthority([signer.public_key]))
+    manifest = made.manifest(image.repository, image.digest)
+    assert manifest is not None
+    said = Statement(SPDX, build({str(image.repository): image.digest}, SPDX, spdx()))
+    evidence = attacher.look(image.repository, image.digest)
+    attacher.attach(image.repository, manifest.descriptor, said, evidence, lambda: None)
+    run("cosign", "verify-attestation", "--key", str(keys.public), OFFLINE, "--type", "spdxjson", image.reference)
+    shown = run("oras", "discover", "--plain-http", "--format", "json", image.reference)
+    (row,) = json.loads(shown.stdout)["referrers"]
+    run("oras", "pull", "--plain-http", "--output", str(tmp_path / "out"), f"{image.repository}@{row['digest']}")
+    raw = (tmp_path / "out" / "sbom.spdx.sigstore.json").read_bytes()
+    assert parse(parse_bundle(raw).envelope.payload).predicate == spdx()
+
+
 @pytest.fixture
 def cosign_key(tmp_path: Path, run: Run) -> Path:
     """A key pair that cosign made: `cosign.key` and `cosign.pub`."""
     run("cosign", "generate-key-pair")
     return tmp_path / "cosign.pub"
+
+
+@pytest.mark.cosign
+def test_a_key_that_cosign_made_signs_what_cosign_verifies(
+    image: Image, tmp_path: Path, run: Run, client: Connect, cosign_key: Path
+) -> None:
+    made, password = client(image.repository.host), tmp_path / "password"
+    password.write_text(f"{PASSWORD}\n")
+    signer = KeySigner.from_file(tmp_path / "cosign.key", password)
+    attacher = Attacher(made, signer, KeyAuthority.from_files([cosign_key]))
+    manifest = made.manifest(image.repository, image.digest)
+    assert manifest is not None
+    said = Statement(VERIFICATION_SUMMARY, summary(image.repository, image.digest, Digest.of(b"policy"), "https://v"))
+    evidence = attacher.look(image.repository, image.digest)
+    attacher.attach(image.repository, manifest.descriptor, said, evidence, lambda: None)
+    shown = ("--type", VERIFICATION_SUMMARY, image.reference)
+    run("cosign", "verify-attestation", "--key", str(cosign_key), OFFLINE, *shown)
 
 
 OFFLINE_SIGNING = ("--tlog-upload=false", "--use-signing-config=false", "--yes")
@@ -197,3 +243,64 @@ def test_a_signature_of_cosign_counts_at_level_signature_only(  # noqa: PLR0917
     provenance = verifier(made, cosign_key, level=Level.PROVENANCE, cosign_v2=bool(layout))
     refused = provenance.verify(Purpose.BASELINE, image.repository, image.digest, None)
     assert refused.refusal is Refusal.WRONG_PREDICATE
+
+
+@pytest.mark.cosign
+def test_an_attestation_of_the_older_layout_is_attached_as_a_bundle_that_cosign_verifies(
+    image: Image, tmp_path: Path, run: Run, client: Connect, cosign_key: Path
+) -> None:
+    made, predicate, sbom = client(image.repository.host), tmp_path / "predicate.json", tmp_path / "sbom.json"
+    predicate.write_text(json.dumps(provenance_v1(source=SOURCE, revision=REVISION)))
+    sbom.write_text(json.dumps(spdx()))
+    key = ("--key", str(tmp_path / "cosign.key"), *OFFLINE_SIGNING, "--new-bundle-format=false")
+    run("cosign", "sign", *key, image.reference)
+    for kind, file in (("slsaprovenance1", predicate), ("spdxjson", sbom)):
+        run("cosign", "attest", *key, "--type", kind, "--predicate", str(file), image.reference)
+    checked = verifier(made, cosign_key, level=Level.PROVENANCE, cosign_v2=True)
+    verdict = checked.verify(Purpose.BASELINE, image.repository, image.digest, None)
+    assert (verdict.outcome, len(verdict.carried)) == (Outcome.ACCEPTED, 1)
+    own = Keys(tmp_path, "own").signer()
+    attacher = Attacher(made, own, KeyAuthority([own.public_key]))
+    assert attacher.shadows(image.repository, image.digest)
+    carrier = Carrier(made, KeyAuthority.from_files([cosign_key]), None)
+    carried = carrier.carried(image.repository, image.digest, verdict.carried, shadowing=True)
+    manifest = made.manifest(image.repository, image.digest)
+    assert manifest is not None
+    for each in carried.ready:
+        evidence = attacher.look(image.repository, image.digest)
+        attacher.attach(image.repository, manifest.descriptor, each, evidence, lambda: None)
+    assert not attacher.shadows(image.repository, image.digest)
+    public = ("--key", str(cosign_key), OFFLINE)
+    run("cosign", "verify", *public, image.reference)
+    for kind in ("slsaprovenance1", "spdxjson"):
+        run("cosign", "verify-attestation", *public, "--type", kind, image.reference)
+    again = verifier(made, cosign_key, level=Level.PROVENANCE).verify(
+        Purpose.BASELINE, image.repository, image.digest, None
+    )
+    assert (again.outcome, again.carried) == (Outcome.ACCEPTED, ())
+
+
+@pytest.mark.cosign
+def test_no_bundle_hides_the_older_signature_of_another_signer(
+    image: Image, tmp_path: Path, run: Run, client: Connect, cosign_key: Path
+) -> None:
+    made, ci = client(image.repository.host), Keys(tmp_path, "ci")
+    run(
+        "cosign", "sign", "--key", str(tmp_path / "cosign.key"), *OFFLINE_SIGNING, "--new-bundle-format=false",
+        image.reference,
+    )  # fmt: skip
+    folder = tmp_path / "handed" / f"sha256-{image.digest.hex}"
+    folder.mkdir(parents=True)
+    said = statement(image.digest, "https://slsa.dev/provenance/v1", provenance_v1(source=SOURCE, revision=REVISION))
+    (folder / "p.sigstore.json").write_bytes(ci.signer().sign(said))
+    hand_over = HandedOverFiles(tmp_path / "handed")
+    policies = {p: ClaimsPolicy(p, Level.PROVENANCE, SOURCE) for p in Purpose}
+    authority = KeyAuthority.from_files([ci.public])
+    checked = EvidenceVerifier(made, authority, policies, ManualClock(), hand_over=hand_over)
+    verdict = checked.verify(Purpose.BASELINE, image.repository, image.digest, None)
+    assert verdict.outcome is Outcome.ACCEPTED
+    carried = Carrier(made, authority, hand_over).carried(
+        image.repository, image.digest, verdict.carried, shadowing=True
+    )
+    assert (carried.ready, "first bundle" in carried.blocked) == ((), True)
+    run("cosign", "verify", "--key", str(cosign_key), OFFLINE, image.reference)

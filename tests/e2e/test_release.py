@@ -4,29 +4,32 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from reconciler.demo.ci import publisher
 from reconciler.demo.world import COMPONENTS
-from reconciler.evidence.found import Found, Layout
-from reconciler.evidence.keys import KeyAuthority
 from state.entry import Kind
-from state.git import CommitId, RefName
-from state.oci import OCI_MANIFEST, Digest, Manifest, Repository, Tag
-from state.release_set import PREDICATE_TYPE, ReleaseSet
-from state.statement import SPDX, VERIFICATION_SUMMARY, parse
-from tests.fixtures.evidence import b64, simple_signing, statement
-from tests.fixtures.oci_images import encode, push_blob, push_with_buildkit_statement, put_raw
-from tests.fixtures.proving import Proving
-from tests.fixtures.shop import DOCS, IMAGE_NAMES, Shop, cells, changes
+from state.git import CommitId
+from state.oci import Repository, Tag
+from state.release_set import PREDICATE_TYPE
+from state.statement import SPDX, VERIFICATION_SUMMARY
+from tests.fixtures.evidence import statement
+from tests.fixtures.oci_images import push_with_buildkit_statement
+from tests.fixtures.proving import BRANCH, Proving, own_statements, sign_v2, spdx, statements_of
+from tests.fixtures.shop import DOCS, IMAGE_NAMES, Shop, cells, changes, open_shop
 from tests.fixtures.sigstore import PrivateSigstore, claims, token, write_json
 
-BRANCH = RefName.branch("work")
+
+@pytest.fixture
+def proving(tmp_path: Path) -> Iterator[Proving]:
+    with open_shop(tmp_path / "shop") as shop, publisher(shop.host) as ci:
+        yield Proving(shop, ci)
 
 
 def states(report: Any, pr: int) -> dict[str, tuple[str, str, str]]:
@@ -83,7 +86,7 @@ def test_a_complete_head_gets_one_signed_release_set_that_names_every_image_and_
             assert running.one_pass().plan.is_noop
         assert [a for a in asked if a[0] != "GET" and a[0] != "HEAD"] == []
     shop.verified()
-    signed = _statements(proving, "release-sets", digest)
+    signed = statements_of(proving, "release-sets", digest)
     assert [s.predicate_type for s in signed] == [PREDICATE_TYPE]
     assert set(signed[0].subjects) == {digest, *released.digests().values()}
     assert signed[0].predicate == json.loads(released.to_bytes())
@@ -186,7 +189,7 @@ def test_a_process_that_ends_while_it_releases_is_continued_by_the_next_one(prov
         running.until_quiet()
     found = proving.release(head)
     assert found is not None
-    assert len(_statements(proving, "release-sets", found[0])) == 1
+    assert len(statements_of(proving, "release-sets", found[0])) == 1
     shop.verified()
 
 
@@ -205,64 +208,10 @@ class _Around:
         return getattr(self._stops, name)
 
 
-def _statements(proving: Proving, image: str, digest: Digest) -> list[Any]:
-    """The statements that the reconciler signed about a digest, with its signature checked."""
-    own = KeyAuthority.from_files([proving.own.public])
-    made = []
-    for row in proving.referrers(image, digest):
-        layer = proving.get(f"{image}/manifests/{row['digest']}").json()["layers"][0]
-        raw = proving.get(f"{image}/blobs/{layer['digest']}").content
-        found = Found(Layout.BUNDLE, Digest(row["digest"]), layer["mediaType"], raw, {})
-        made.append(parse(own.prove(found).payload))
-    return made
-
-
-def _own_statements(proving: Proving, image: str) -> list[Any]:
-    """What the reconciler itself signed about the image's baseline."""
-    made = []
-    for row in proving.referrers(image, proving.shop.main(image)):
-        if row["annotations"]["dev.sigstore.bundle.predicateType"] != "https://slsa.dev/provenance/v1":
-            layer = proving.get(f"{image}/manifests/{row['digest']}").json()["layers"][0]
-            raw = proving.get(f"{image}/blobs/{layer['digest']}").content
-            found = Found(Layout.BUNDLE, Digest(row["digest"]), layer["mediaType"], raw, {})
-            made.append(parse(KeyAuthority.from_files([proving.own.public]).prove(found).payload))
-    return made
-
-
-def sign_v2(host: str, repo: str, digest: Digest, key: ec.EllipticCurvePrivateKey) -> None:
-    """The tag `sha256-<hex>.sig` as cosign v2 writes it."""
-    payload = simple_signing(digest)
-    base = f"http://{host}/v2/{repo}"
-    with requests.Session() as session:
-        signature = b64(key.sign(payload, ec.ECDSA(hashes.SHA256())))
-        layer = {
-            "mediaType": "application/vnd.dev.cosign.simplesigning.v1+json",
-            "digest": push_blob(base, session, payload),
-            "size": len(payload),
-            "annotations": {"dev.cosignproject.cosign/signature": signature},
-        }
-        config = {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": push_blob(base, session, b"{}")}
-        body = {"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": {**config, "size": 2}, "layers": [layer]}
-        put_raw(base, session, f"sha256-{digest.hex}.sig", Manifest.of(OCI_MANIFEST, encode(body)))
-
-
 def _push_other(shop: Shop, image: Repository, head: CommitId) -> None:
     from reconciler.demo.images import build_and_push
 
     build_and_push(image, Tag(head), "f" * 40)
-
-
-def spdx(**changed: Any) -> dict[str, Any]:
-    return {
-        "spdxVersion": "SPDX-2.3",
-        "dataLicense": "CC0-1.0",
-        "SPDXID": "SPDXRef-DOCUMENT",
-        "name": "sbom",
-        "documentNamespace": "https://sbom.example/1",
-        "creationInfo": {"creators": ["Tool: buildkit"], "created": "2026-01-31T12:00:00Z"},
-        "packages": [{"SPDXID": "SPDXRef-a", "name": "a", "downloadLocation": "NOASSERTION"}],
-        **changed,
-    }
 
 
 def pushes_with_sbom(shop: Shop, image: str, sbom: dict[str, Any]) -> None:
@@ -286,9 +235,9 @@ def test_an_sbom_of_buildkit_is_signed_and_attached_once_and_an_invalid_one_is_t
             running.until_quiet()
         told = running.events("sbom_refused")
     assert all(proving.release(head) for head in heads)
-    types = {i: sorted(s.predicate_type for s in _own_statements(proving, i)) for i in ("billing", "web")}
+    types = {i: sorted(s.predicate_type for s in own_statements(proving, i)) for i in ("billing", "web")}
     assert types == {"billing": [VERIFICATION_SUMMARY, SPDX], "web": [VERIFICATION_SUMMARY]}
-    (attached,) = (s for s in _own_statements(proving, "billing") if s.predicate_type == SPDX)
+    (attached,) = (s for s in own_statements(proving, "billing") if s.predicate_type == SPDX)
     assert attached.predicate == spdx()
     assert shop.main("billing") in attached.subjects
     assert [(e["repository"].rpartition("/")[2], "dataLicense" in e["detail"]) for e in told] == [("web", True)]
@@ -370,75 +319,6 @@ def test_a_release_set_that_somebody_else_signed_is_not_believed_at_the_start(pr
     assert {c.state.value for c in cells(report, number).values()} == {"retagged"}
     assert {c.release for c in cells(report, number).values()} == {None}
     assert any("another release set is there" in e["detail"] for e in running.events("action_dropped"))
-
-
-def test_release_show_and_verify_say_exactly_what_no_longer_holds(proving: Proving) -> None:
-    shop = proving.shop
-    proving.attests_mains()
-    _, head = shop.opens("docs", DOCS)
-    config = ("--config", str(shop.config))
-    assert shop.runs("release", "show", head, *config).returncode == 1
-    with shop.reconciler() as running:
-        running.until_quiet()
-    found = proving.release(head)
-    assert found is not None
-    shown = shop.runs("release", "show", head, *config, "--json")
-    assert json.loads(shown.stdout) == {"manifest": found[0], "release_set": json.loads(found[1].to_bytes())}
-    assert "orders, orders-dispatcher" in shop.runs("release", "show", head, *config).stdout
-    good = shop.runs("release", "verify", head, *config)
-    assert (good.returncode, good.stderr) == (0, "")
-    evidence = sum(len(i.evidence) for i in found[1].images)
-    assert f"of {2 + 2 * len(IMAGE_NAMES) + evidence} claims" in good.stdout.replace("\n", " ")
-    web = next(i for i in found[1].images if i.repository.path == "shop/web")
-    _push_other(shop, web.repository, head)
-    assert shop.registry is not None
-    gone = shop.registry.call("DELETE", f"/v2/shop/billing/manifests/{_evidence(found[1], 'billing')}")
-    assert gone.status_code == 202
-    bad = shop.runs("release", "verify", head, *config, "--json")
-    assert bad.returncode == 1
-    against = {c["claim"]: c["against"] for c in json.loads(bad.stdout)["claims"] if not c["holds"]}
-    assert next(iter(against.values())) == "it is gone"
-    assert against[f"{web.repository}:{head} is {web.digest}"].startswith("the tag reads sha256:")
-    assert sorted(claim.partition("/shop/")[2].partition("@")[0].partition(":")[0] for claim in against) == [
-        "billing", "billing", "web",
-    ]  # fmt: skip
-
-
-def test_a_release_set_of_another_key_is_not_ours(proving: Proving) -> None:
-    shop = proving.shop
-    proving.attests_mains()
-    _, head = shop.opens("docs", DOCS)
-    with shop.reconciler() as running:
-        running.until_quiet()
-    other = proving.settings()
-    other["evidence"]["signer"] |= {
-        "key_file": str(proving.stranger.private),
-        "password_file": str(proving.stranger.password),
-    }
-    shop.configure(shop=other)
-    bad = shop.runs("release", "verify", head, "--config", str(shop.config), "--json")
-    broken = [c for c in json.loads(bad.stdout)["claims"] if not c["holds"]]
-    assert [c["claim"] for c in broken] == ["the set is signed by the configured signer"]
-    assert "signed by none of the configured keys" in broken[0]["against"]
-
-
-def test_evidence_verify_tells_one_digest_apart_from_another(proving: Proving) -> None:
-    shop = proving.shop
-    proving.attests_mains("web")
-    config = ("--config", str(shop.config))
-    orders, web = (f"{shop.world.repository(i)}@{shop.main(i)}" for i in ("orders", "web"))
-    good = shop.runs("evidence", "verify", orders, *config, "--json")
-    assert (good.returncode, json.loads(good.stdout)["outcome"]) == (0, "accepted")
-    bad = shop.runs("evidence", "verify", web, *config, "--json")
-    assert (bad.returncode, json.loads(bad.stdout)["refusal"]) == (1, "no-evidence")
-    built = shop.runs("evidence", "verify", orders, *config, "--head", "f" * 40)
-    assert built.returncode == 1
-    assert "refused (wrong-revision) as pull request" in built.stdout
-    assert shop.runs("evidence", "verify", "orders", *config).returncode == 2
-
-
-def _evidence(release: ReleaseSet, image: str) -> Digest:
-    return next(i.evidence[0] for i in release.images if i.repository.path == f"shop/{image}")
 
 
 def test_a_release_set_is_signed_without_any_key_by_a_sigstore_deployment(

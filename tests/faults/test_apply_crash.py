@@ -40,7 +40,8 @@ class Process:
             forge=Around(self, "forge", ports.sources.forge),
             registry=Around(self, "registry", ports.sources.registry),
         )
-        return Ports(sources, Around(self, "registry", ports.writer), Around(self, "log", ports.log))
+        log, store = Around(self, "log", ports.log), Around(self, "store", ports.store)
+        return Ports(sources, Around(self, "registry", ports.writer), log, store)
 
     def call(self, name: str, method: Callable[..., Any], arguments: Any) -> Any:
         self.calls.append(name)

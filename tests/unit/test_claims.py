@@ -216,6 +216,11 @@ REFUSED: Final[dict[str, tuple[Refusal, Callable[[], Proven], ClaimsPolicy]]] = 
         BASELINE,
     ),
     "a certificate where the policy names none": (Refusal.UNTRUSTED, by_certificate, BASELINE),
+    "a certificate where the policy names no workflow": (
+        Refusal.UNTRUSTED,
+        by_certificate,
+        BY_CERTIFICATE._replace(workflow=None),
+    ),
     "another issuer": (Refusal.WRONG_ISSUER, lambda: by_certificate(issuer=f"{ISSUER}/"), BY_CERTIFICATE),
     "no issuer": (Refusal.WRONG_ISSUER, lambda: by_certificate(issuer=None), BY_CERTIFICATE),
     "another workflow": (

@@ -62,6 +62,17 @@ def test_with_a_timestamp_authority_bundles_carry_both_witnesses(
     assert believing(private_sigstore.trusted_root()).prove(found(raw)).payload == STATEMENT
 
 
+def test_a_log_of_version_2_is_signed_into_and_what_it_gives_is_proven(
+    private_sigstore: PrivateSigstore, token_file: Path, tmp_path: Path
+) -> None:
+    config = write_json(tmp_path / "trust_config.json", private_sigstore.trust_config(timestamps=True, log=2))
+    signer = SigstoreSigner(config, token_file)
+    raw = signer.sign(STATEMENT)
+    assert calls(private_sigstore, "/api/v2/log/entries") == 1
+    proven = believing(private_sigstore.trusted_root()).prove(found(raw))
+    assert (proven.payload, proven.certificate) == (STATEMENT, signer.claims())
+
+
 def test_a_batch_shares_one_certificate(private_sigstore: PrivateSigstore, signer: SigstoreSigner) -> None:
     for _ in range(3):
         signer.sign(STATEMENT)

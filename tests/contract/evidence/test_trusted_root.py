@@ -98,6 +98,17 @@ def test_a_certificate_for_another_purpose_is_refused(private_sigstore: PrivateS
     assert refusal(believing(private_sigstore.trusted_root()), bundle)[0] is Refusal.UNTRUSTED
 
 
+@pytest.mark.parametrize("scts", [0, 2], ids=["no SCT", "two SCTs"])
+def test_a_certificate_that_no_log_of_certificates_vouches_for_once_is_refused(
+    private_sigstore: PrivateSigstore, scts: int
+) -> None:
+    private_sigstore.fulcio.scts = scts
+    bundle = private_sigstore.signed_by_hand(STATEMENT)
+    why, text = refusal(believing(private_sigstore.trusted_root()), bundle)
+    assert why is Refusal.UNTRUSTED, text
+    assert "SCT" in text
+
+
 # --- altered bundles -------------------------------------------------------------------------------------------------
 
 
