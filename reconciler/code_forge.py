@@ -47,6 +47,8 @@ WRITES: Final[Mapping[str, str]] = {"checks": "write"}
 """And to show a status on each head."""
 LABELS: Final[Mapping[str, str]] = {"pull_requests": "write"}
 """And to set the preview label."""
+PROPOSES: Final[Mapping[str, str]] = {"metadata": "read", "contents": "write", "pull_requests": "write"}
+"""What it has to grant at a GitOps repository: to push branches and open pull requests."""
 
 
 @dataclass(frozen=True, slots=True)

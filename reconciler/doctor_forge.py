@@ -19,7 +19,16 @@ from reconciler.adapters.forge_records import Record, parsed
 from reconciler.adapters.git_push_probe import may_push
 from reconciler.adapters.git_remote import remote
 from reconciler.adapters.metrics_prometheus import PrometheusMetrics
-from reconciler.code_forge import CALL_TIMEOUT_FACTOR, READS, WRITES, CodeForge, app_token, granted_for, token_of
+from reconciler.code_forge import (
+    CALL_TIMEOUT_FACTOR,
+    PROPOSES,
+    READS,
+    WRITES,
+    CodeForge,
+    app_token,
+    granted_for,
+    token_of,
+)
 from reconciler.findings import Finding, Status, attempt, secret
 from reconciler.ports import Clock, Random
 from reconciler.settings_forge import (
@@ -33,8 +42,6 @@ from reconciler.settings_model import RepositorySettings, Settings
 from state.errors import Terminal
 from state.observed import Mode
 
-PROPOSES: Final[Mapping[str, str]] = {"metadata": "read", "contents": "write", "pull_requests": "write"}
-"""What a GitHub App's installation has to grant to propose a change to a GitOps repository."""
 _LEVELS: Final = {"read": 1, "write": 2, "admin": 3}
 _REPORTER, _DEVELOPER = 20, 30
 _LOOKING: Final = frozenset({"read_api", "read_repository"})

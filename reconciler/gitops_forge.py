@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from reconciler.adapters.forge_gitea import GiteaChanges
 from reconciler.adapters.forge_github_writer import GitHubChanges
@@ -12,14 +12,11 @@ from reconciler.adapters.forge_gitlab_writer import GitLabChanges
 from reconciler.adapters.forge_local import LocalForge
 from reconciler.adapters.forge_local_writer import LocalForgeWriter
 from reconciler.adapters.git_remote import Remote, remote
-from reconciler.code_forge import reached
+from reconciler.code_forge import PROPOSES, reached
 from reconciler.ports import Clock, ForgeWriter, Metrics, Random, RepositoryIdentity
 from reconciler.settings_forge import GiteaForgeSettings, GitLabForgeSettings, LocalForgeSettings
 from reconciler.settings_model import Settings
 from reconciler.settings_publish import TargetSettings
-
-PERMISSIONS: Final[Mapping[str, str]] = {"metadata": "read", "contents": "write", "pull_requests": "write"}
-"""What a GitHub App's installation has to grant to push branches and open pull requests."""
 
 
 class GitOpsForge(NamedTuple):
@@ -40,7 +37,7 @@ def opened_target(
         yield GitOpsForge(LocalForge(forge.path).repository(), LocalForgeWriter(forge.path), remote(forge.git_url))
         return
     name = f"target {target.name}"
-    with reached(settings, forge, name, PERMISSIONS, clock=clock, random=random, metrics=metrics) as at:
+    with reached(settings, forge, name, PROPOSES, clock=clock, random=random, metrics=metrics) as at:
         source = remote(forge.git_url, token=at.token.token, ca_file=forge.ca_file)
         changes: ForgeWriter
         if isinstance(forge, GitLabForgeSettings):

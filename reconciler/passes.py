@@ -185,6 +185,8 @@ class Repository:
         violations = sum(isinstance(p, IntegrityError) for p in look.problems)
         metrics.count("integrity_violations", violations, repository=name)
         metrics.gauge("log_sequence", self._recorder.sequence, repository=name)
+        if self.publisher is not None:
+            self.publisher.measure(metrics, name)
         if look.snapshot.listing.complete:
             seen_at = self._sources.clock.now().timestamp()
             metrics.gauge("last_complete_pass_timestamp_seconds", seen_at, repository=name)

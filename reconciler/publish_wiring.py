@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -74,9 +74,10 @@ def publish_targets_of(
         if repository.evidence is not None:
             own = signer_of(repository.evidence)[1]
             sets = PublishedSets(registry, Repository(repository.evidence.release_sets), own)
+        channels = channels_of(common.settings, repository, approvals, stack)
         yield PublishTargets(
             repository_id=repository_id,
-            markers=_channels(common, repository, approvals, stack),
+            markers=JoinedMarkers(channels, partial(_unread, common.emit, repository.name)),
             signers=approvers.signers,
             lanes=lanes,
             sets=sets,
@@ -132,26 +133,27 @@ def _posted(settings: Settings, repository: RepositorySettings) -> Path:
     return settings.state_dir / "markers" / repository.name
 
 
-def _channels(
-    common: Common, repository: RepositorySettings, approvals: ApprovalsSettings, stack: ExitStack
-) -> Markers:
+def channels_of(
+    settings: Settings, repository: RepositorySettings, approvals: ApprovalsSettings, stack: ExitStack
+) -> Mapping[str, Markers]:
+    """Every configured way in for markers, by its name in the configuration; `stack` closes them."""
     channels: dict[str, Markers] = {}
     if approvals.http is not None:
-        channels["http"] = PostedMarkers(_posted(common.settings, repository))
+        channels["http"] = PostedMarkers(_posted(settings, repository))
     if approvals.directory is not None:
         channels["directory"] = DirectoryMarkers(approvals.directory)
     if approvals.branch is not None:
         channels["branch"] = stack.enter_context(
             BranchMarkers(
-                common.settings.state_dir / "mirrors" / f"{repository.name}-markers",
+                settings.state_dir / "mirrors" / f"{repository.name}-markers",
                 approvals.branch.url,
                 ref=approvals.branch.ref,
-                timeout_s=float(common.settings.request_timeout_s) * CALL_TIMEOUT_FACTOR,
+                timeout_s=float(settings.request_timeout_s) * CALL_TIMEOUT_FACTOR,
                 credential_file=approvals.branch.credential_file,
                 known_hosts_file=approvals.branch.known_hosts_file,
             )
         )
-    return JoinedMarkers(channels, partial(_unread, common.emit, repository.name))
+    return channels
 
 
 def _unread(emit: Emitter, name: str, channel: str, error: ReconcilerError) -> None:

@@ -77,6 +77,10 @@ METRICS: Final[dict[str, Metric]] = {
     "markers": Metric(
         Kind.COUNTER, ("repository", "result"), "Markers that were posted: received, refused, or failed on our side."
     ),
+    "gitops_pull_requests": Metric(Kind.GAUGE, ("repository", "state"), "GitOps pull requests of ours by state."),
+    "approvals_refused": Metric(
+        Kind.GAUGE, ("repository", "code"), "Recorded approvals that do not lead to a pull request now, by code."
+    ),
     "plugin_answers": Metric(
         Kind.COUNTER, ("repository", "result"), "Answers to the ApplicationSet controller: served, or unsure."
     ),

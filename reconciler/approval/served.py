@@ -16,6 +16,18 @@ SERVED_MAX_BYTES = 2 * PLAN_MAX_BYTES
 _CURRENT_MAX_CHARS = 1024
 
 
+class Judged(NamedTuple):
+    """An approval of the plan that was recorded, and why it has not led to a pull request; both empty if it did, or
+    was not judged yet."""
+
+    id: str
+    code: str = ""
+    text: str = ""
+
+    def to_json(self) -> dict[str, Json]:
+        return {"code": self.code, "id": self.id, "text": self.text}
+
+
 class ServedPlan(NamedTuple):
     """One plan that was recorded."""
 
@@ -26,9 +38,12 @@ class ServedPlan(NamedTuple):
     """The approvers' policy in force."""
     current: tuple[str | None, ...]
     """What each edit's place holds now, in order of the edits; None where that is not known. For people alone."""
+    approvals: tuple[Judged, ...] = ()
+    """Newest last. For people alone."""
 
     def to_json(self) -> dict[str, Json]:
         return {
+            "approvals": [a.to_json() for a in self.approvals],
             "base": self.base,
             "current": list(self.current),
             "digest": self.plan.digest(),
@@ -45,13 +60,14 @@ class ServedPlan(NamedTuple):
         if not isinstance(rows, list) or len(rows) != len(plan.edits):
             raise InvalidValue("served plan: expected one current value for each edit")
         current = tuple(_current(row) for row in rows)
-        made = cls(plan, RefName(read.text("base")), Digest(read.text("policy")), current)
+        approvals = tuple(_judged(row) for row in read.objects("approvals"))
+        made = cls(plan, RefName(read.text("base")), Digest(read.text("policy")), current, approvals)
         if read.text("digest") != plan.digest():
             raise InvalidValue(
                 f"served plan: it is called {read.text('digest')[:80]}, and its content has the digest {plan.digest()}"
             )
         if made.to_json() != value:
-            raise InvalidValue("served plan: expected exactly base, current, digest, plan and policy")
+            raise InvalidValue("served plan: expected exactly approvals, base, current, digest, plan and policy")
         return made
 
 
@@ -79,6 +95,11 @@ class Plans(Protocol):
 
     def newest(self, repository: str, pull_request: int, target: str) -> ServedPlan | Missing | None:
         """The plan of the pull request's head for `target`; None if there is no such repository or target."""
+
+
+def _judged(row: Mapping[str, Json]) -> Judged:
+    read = reading(row, "served plan")
+    return Judged(read.text("id"), read.text("code"), read.text("text"))
 
 
 def _current(row: Json) -> str | None:

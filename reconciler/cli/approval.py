@@ -237,6 +237,9 @@ def _show_plan(served: ServedPlan) -> None:
         if current != edit.image:
             out.print(Text(f"- {'(not known)' if current is None else _spelt(current)}", "red"), soft_wrap=True)
         out.print(Text(f"{' ' if current == edit.image else '+'} {edit.image}", "green"), soft_wrap=True)
+    for approval in served.approvals:
+        said = f"{_spelt(approval.code)}: {_spelt(approval.text)}" if approval.code else "recorded"
+        out.print(Text(f"approval {_spelt(approval.id)}: {said}"), soft_wrap=True)
     out.print(Text(f"policy {served.policy}\nplan   {plan_.digest()}"), soft_wrap=True)
 
 

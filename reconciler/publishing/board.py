@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, NamedTuple
 
-from reconciler.approval.served import Missing, ServedPlan
+from reconciler.approval.served import Judged, Missing, ServedPlan
 from reconciler.matrix import DONE, Cell
 from reconciler.publishing.planning import Planning
+from reconciler.publishing.proposing import Told
 from state.oci import Digest
 from state.pin_plan import PinPlan
 from state.publishing import Publishing
 
 REASONS_MAX: Final = 200
+APPROVALS_MAX: Final = 50
+"""Of one plan that are told, the newest."""
 
 
 class _Shown(NamedTuple):
@@ -35,12 +38,22 @@ class Board:
         publishing: Publishing,
         policy: Digest,
         cells: Iterable[Cell],
-        targets: Iterable[str],
+        refused: Mapping[str, Told],
     ) -> None:
-        """Serve this from now on."""
+        """Serve this from now on. `refused` says why approvals have not led to a pull request."""
         bases = {**publishing.plan_bases, **planning.approved_bases}
+        approvals: dict[Digest, list[Judged]] = {}
+        for marker in publishing.markers.values():
+            if marker.plan is not None:
+                approvals.setdefault(marker.plan, []).append(_judged(marker.id, refused.get(marker.id)))
         plans = {
-            digest: ServedPlan(plan, bases[digest], policy, _current(planning, digest, plan))
+            digest: ServedPlan(
+                plan,
+                bases[digest],
+                policy,
+                _current(planning, digest, plan),
+                tuple(approvals.get(digest, ())[-APPROVALS_MAX:]),
+            )
             for digest, plan in publishing.plans.items()
         }
         newest = {at: plans[digest] for at, plan in planning.now.items() if (digest := plan.digest()) in plans}
@@ -52,7 +65,7 @@ class Board:
         for (number, target), why in planning.problems.items():
             missing.setdefault(number, []).append(f"target {target}: {why}")
         told = {number: tuple(reasons) for number, reasons in missing.items()}
-        self._shown = _Shown(plans, newest, told, frozenset(targets))
+        self._shown = _Shown(plans, newest, told, frozenset(planning.targets))
 
     def by_digest(self, digest: Digest) -> ServedPlan | None:
         """A plan that was recorded; None if there is none."""
@@ -68,6 +81,10 @@ class Board:
         if pull_request not in shown.missing:
             return Missing((f"no open pull request #{pull_request} was seen yet",))
         return Missing(shown.missing[pull_request] or ("its release set is not published yet",))
+
+
+def _judged(marker: str, told: Told | None) -> Judged:
+    return Judged(marker) if told is None else Judged(marker, told.code.value, told.text)
 
 
 def _current(planning: Planning, digest: Digest, plan: PinPlan) -> tuple[str | None, ...]:

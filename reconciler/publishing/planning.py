@@ -64,6 +64,11 @@ class Planning:
         self._checked: dict[Digest, CommitId] = {}
         """Plan → the GitOps commit at which it was found to be possible last."""
 
+    @property
+    def targets(self) -> Iterable[str]:
+        """The names of all targets."""
+        return self._lanes.keys()
+
     def record(self, seen: Snapshot, admitted: Iterable[PullRequest], emit: Emitter) -> None:
         """Make and record the plan of every admitted pull request whose head is released, and of every promotion.
 

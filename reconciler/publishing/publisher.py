@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from reconciler import admission
 from reconciler.approval.approvers import ApproversPolicy
-from reconciler.approval.codes import RefusedMarker
+from reconciler.approval.codes import Code, RefusedMarker
 from reconciler.approval.evaluate import Standing, judge_admission
 from reconciler.approval.signatures import Signers
 from reconciler.events import Emitter, Event
 from reconciler.matrix import Cell
-from reconciler.ports import Clock, Executor, ForgeReader, LogStore, Markers, RegistryReader
+from reconciler.ports import Clock, Executor, ForgeReader, LogStore, Markers, Metrics, RegistryReader
 from reconciler.publishing.board import Board
 from reconciler.publishing.facts import FactReader
 from reconciler.publishing.intake import Intake, seconds
@@ -27,6 +28,7 @@ from state.approval import Admission
 from state.errors import WRITER_STOPS, ReconcilerError
 from state.git import CommitId
 from state.observed import Inventory, Listing, Mode, Snapshot
+from state.publishing import ProposalState
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,19 @@ class Publisher:
         except ReconcilerError:
             return  # what was served before stays; that the policy cannot be read was told when markers were taken
         publishing = self._recorder.history.publishing
-        self.board.show(self.planning, publishing, policy, cells, self._targets.lanes)
+        refused = self.proposer.refused if self.proposer is not None else {}
+        self.board.show(self.planning, publishing, policy, cells, refused)
+
+    def measure(self, metrics: Metrics, name: str) -> None:
+        """Set the numbers about publishing of the repository `name`."""
+        if self.proposer is None:
+            return
+        states = Counter(s.state for s in self._recorder.history.publishing.proposals.values())
+        for state in ProposalState:
+            metrics.gauge("gitops_pull_requests", states[state], repository=name, state=state.value)
+        refused = Counter(told.code for told in self.proposer.refused.values())
+        for code in Code:
+            metrics.gauge("approvals_refused", refused[code], repository=name, code=code.value)
 
     def notes(self, number: int, head: CommitId) -> tuple[Note, ...]:
         """What the pull request is told of its publishing."""
