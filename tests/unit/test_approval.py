@@ -8,7 +8,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from state import approval, canonical
@@ -66,6 +66,7 @@ markers = st.one_of(
 )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(markers)
 def test_what_is_written_is_read_again_and_fits_the_schema(marker: Marker) -> None:
     raw = payload(marker)
@@ -122,6 +123,8 @@ ONLY_APPROVALS = [
     lambda v: v["subject"].pop(),
     lambda v: v["subject"][1].update(name="orders"),
     lambda v: v["subject"].pop(0),
+    lambda v: v["subject"][0]["digest"].update(gitCommit="a" * 12),
+    lambda v: v["subject"][1]["digest"].update(sha256="a" * 12),
 ]
 
 
@@ -150,6 +153,14 @@ def test_the_schema_refuses_it_too(kind: str, edit: Any) -> None:
     edit(value)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(value, schema)
+
+
+@pytest.mark.parametrize("edit", ONLY_APPROVALS)
+def test_the_schema_of_approvals_refuses_a_spoiled_one_too(edit: Any) -> None:
+    value = statement_of(approves()._replace(images={ORDERS: Digest.of(b"orders")}))
+    edit(value)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(value, SCHEMAS[APPROVAL])
 
 
 @pytest.mark.parametrize(
@@ -189,12 +200,14 @@ def test_only_the_canonical_bytes_are_a_marker() -> None:
             parse(other)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode) | st.integers(1, 300).map(lambda n: b"[" * n))
 def test_no_bytes_do_more_than_be_refused(raw: bytes) -> None:
     with pytest.raises(InvalidValue):
         parse(raw)
 
 
+@settings(deadline=None)
 @given(markers, st.integers(0, 5000), st.binary(min_size=1, max_size=3))
 def test_a_change_of_any_byte_is_refused_or_another_marker(marker: Marker, at: int, put: bytes) -> None:
     raw = payload(marker)

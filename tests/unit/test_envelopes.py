@@ -282,6 +282,7 @@ def test_what_needs_no_policy_is_told_without_one() -> None:
 # --- whatever comes
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300) | st.text(max_size=300).map(lambda t: t.encode(errors="surrogatepass")))
 def test_any_bytes_are_refused_and_nothing_else_happens(raw: bytes) -> None:
     for call in (lambda: verify(raw, SIGNERS), lambda: inspect(raw)):

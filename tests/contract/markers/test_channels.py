@@ -118,6 +118,17 @@ def test_only_regular_files_of_a_directory_count(drop: Path, tmp_path: Path) -> 
     assert DirectoryMarkers(drop).pending() == (TWO,)
 
 
+def test_a_file_that_became_a_link_or_a_pipe_since_it_was_looked_at_is_not_read(
+    drop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "secret").write_bytes(b"secret")
+    (drop / "link").symlink_to(tmp_path / "secret")
+    os.mkfifo(drop / "pipe")
+    seen = (tmp_path / "secret").stat()
+    monkeypatch.setattr(marker_files, "_status", lambda *_: seen)
+    assert DirectoryMarkers(drop).pending() == ()
+
+
 def test_a_file_that_cannot_be_read_takes_nothing_from_others(drop: Path) -> None:
     (drop / "locked").write_bytes(ONE)
     (drop / "locked").chmod(0)
