@@ -182,8 +182,8 @@ def _of_matrix(body: Mapping[str, Any], pull_request: PullRequest) -> list[dict[
 
 
 def _over(first: Parameters, second: Parameters) -> dict[str, Json]:
-    """The first child wins, but for what it leaves empty."""
-    return {**second, **{k: v for k, v in first.items() if v or not second.get(k)}}
+    """The first child wins, also with an empty text."""
+    return {**second, **first}
 
 
 def _selected(selector: Mapping[str, Any], parameters: Parameters) -> bool:
