@@ -232,7 +232,7 @@ class Proposer:
         try:
             signed = [self._desk.intake.read(publishing.markers[m]) for m in proposal.approvals]
         except RefusedMarker as refused:
-            self._conclude(intent, proposal, ProposalState.DROPPED, f"{refused.code.value}: {refused.text}", emit)
+            self._drop(intent, lane, proposal, f"{refused.code.value}: {refused.text}", emit)
             return
         lane.base()  # has the objects that the commit was made on
         before = lane.files(proposal.parents[0], plan.edits)
@@ -242,7 +242,7 @@ class Proposer:
         commit = self._commit(lane, plan, proposal, signed, changed)
         if commit != proposal.commit:
             why = f"the commit that the intent names, {proposal.commit}, cannot be made again; got {commit}"
-            self._conclude(intent, proposal, ProposalState.DROPPED, why, emit)
+            self._drop(intent, lane, proposal, why, emit)
             return
         self._finish(intent, _Made(proposal, _principals(signed)), signed, seen, emit)
 
@@ -263,15 +263,15 @@ class Proposer:
         judged = self._judge(lane, plan, markers, seen, intent)
         if isinstance(judged, Refused):
             why = "; ".join(f"{refusal.code.value}: {refusal.text}" for refusal in judged.markers)
-            self._conclude(intent, proposal, ProposalState.DROPPED, why, emit)
+            self._drop(intent, lane, proposal, why, emit)
             return
-        change, state = self._open(lane, plan, made)
+        change, state = self._found(lane, proposal) or (self._open(lane, plan, made), ProposalState.OPEN)
         self._conclude(intent, proposal._replace(change=change.number), state, "", emit)
 
-    def _open(self, lane: Lane, plan: PinPlan, made: _Made) -> tuple[Change, ProposalState]:
-        """The pull request of this branch: the one that is open, or a new one. One that a person closed stays so."""
-        standing = self._desk.recorder.history.publishing.proposals[plan.branch]
-        before = lane.changes.find_change(plan.branch, lane.target.base)
+    def _found(self, lane: Lane, proposal: Proposal) -> tuple[Change, ProposalState] | None:
+        """The pull request of this branch, if it is there: open, merged, or closed by a person, so that it stays so."""
+        standing = self._desk.recorder.history.publishing.proposals[proposal.branch]
+        before = lane.changes.find_change(proposal.branch, lane.target.base)
         for change in before:
             if change.open:
                 return change, ProposalState.OPEN
@@ -279,10 +279,21 @@ class Proposer:
             return before[-1], ProposalState.MERGED
         if before and not (standing.closed_by_us and before[-1].number == standing.change):
             return before[-1], ProposalState.DECLINED
+        return None
+
+    def _open(self, lane: Lane, plan: PinPlan, made: _Made) -> Change:
         self._desk.recorder.confirm()
         title = wording.title(plan)
         body = wording.body(plan, made.proposal.approvals, made.approved_by, self._desk.log.tip())
-        return lane.changes.open_change(plan.branch, lane.target.base, title, body), ProposalState.OPEN
+        return lane.changes.open_change(plan.branch, lane.target.base, title, body)
+
+    def _drop(self, intent: CommitId, lane: Lane, proposal: Proposal, why: str, emit: Emitter) -> None:
+        """Open nothing. What was opened although no outcome says so, before a crash, goes on to whoever closes it."""
+        found = self._found(lane, proposal)
+        if found is None:
+            self._conclude(intent, proposal, ProposalState.DROPPED, why, emit)
+        else:
+            self._conclude(intent, proposal._replace(change=found[0].number), found[1], why, emit)
 
     def _conclude(self, intent: CommitId, proposal: Proposal, state: ProposalState, why: str, emit: Emitter) -> None:
         row: dict[str, Json] = {**proposal._replace(reason=why).to_json(), "result": state.value}
