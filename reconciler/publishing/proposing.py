@@ -234,7 +234,8 @@ class Proposer:
         except RefusedMarker as refused:
             self._drop(intent, lane, proposal, f"{refused.code.value}: {refused.text}", emit)
             return
-        lane.base()  # has the objects that the commit was made on
+        lane.base()  # this and the next bring the objects that the commit was made on
+        lane.writer.tip(proposal.branch)
         before = lane.files(proposal.parents[0], plan.edits)
         after = edits.edited(before, plan.edits)
         difference.verify(before, after, plan.edits)
