@@ -260,7 +260,8 @@ class Proposer:
         except StaleObservation as error:
             self._conclude(intent, proposal, ProposalState.HANDS_OFF, str(error), emit)
             return
-        # The world may have moved while the branch was pushed.
+        # The world may have moved while the branch was pushed: revocations first, since they are in a channel.
+        desk.intake.take(emit)
         judged = self._judge(lane, plan, markers, seen, intent)
         if isinstance(judged, Refused):
             why = "; ".join(f"{refusal.code.value}: {refusal.text}" for refusal in judged.markers)
