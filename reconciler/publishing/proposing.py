@@ -3,7 +3,8 @@
 1. The facts are read anew and the recorded approvals are judged on them.
 2. The edits are made on the base's tip as it is now, and proven to be exactly the approved ones.
 3. One intent consumes the approvals, and is on the log's remote before anything else is written.
-4. The branch is pushed; the facts are read and judged once more; the pull request is looked for, then opened.
+4. The branch is pushed; markers are taken up, the facts read and judged once more, the branch's tip with them; the pull
+   request is looked for, then opened.
 5. One outcome says what came of it.
 
 A process that ends between 3 and 5 leaves an open intent: the next one goes on at 4, without consuming again.
@@ -266,6 +267,11 @@ class Proposer:
         if isinstance(judged, Refused):
             why = "; ".join(f"{refusal.code.value}: {refusal.text}" for refusal in judged.markers)
             self._drop(intent, lane, proposal, why, emit)
+            return
+        tip = lane.writer.tip(proposal.branch)
+        if tip is not None and tip != proposal.commit:
+            why = f"{proposal.branch.short} is at {tip}, and not at our commit {proposal.commit}"
+            self._conclude(intent, proposal, ProposalState.HANDS_OFF, why, emit)
             return
         change, state = self._found(lane, proposal) or (self._open(lane, plan, made), ProposalState.OPEN)
         self._conclude(intent, proposal._replace(change=change.number), state, "", emit)
