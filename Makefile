@@ -34,10 +34,12 @@ check: $(STAMP) ## Lint, format, types and import contracts
 bench: $(STAMP) ## Every figure of the README, as ratios in one run
 	@$(BIN)/python -m bench
 
-soak: $(STAMP) ## Longer runs: many more simulation seeds, each rule broken once, kill -9 at every boundary
+soak: $(STAMP) ## Longer runs: many more simulation seeds, each rule broken once, kill -9 at every boundary, every race of a publish
 	@$(BIN)/python -m tests.simulation --seeds 20000
 	@$(BIN)/python -m tests.simulation --mutations
 	@$(BIN)/python -m tests.faults --kills 200
+	@$(BIN)/python -m tests.publishing
+	@$(BIN)/python -m tests.publishing --mutations
 
 format: $(STAMP) ## Rewrite the sources in the project's format
 	@$(BIN)/ruff check --fix .

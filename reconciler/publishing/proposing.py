@@ -3,7 +3,8 @@
 1. The facts are read anew and the recorded approvals are judged on them.
 2. The edits are made on the base's tip as it is now, and proven to be exactly the approved ones.
 3. One intent consumes the approvals, and is on the log's remote before anything else is written.
-4. The branch is pushed; the facts are read and judged once more; the pull request is looked for, then opened.
+4. The branch is pushed; markers are taken up, the facts read and judged once more, the branch's tip with them; the pull
+   request is looked for, then opened.
 5. One outcome says what came of it.
 
 A process that ends between 3 and 5 leaves an open intent: the next one goes on at 4, without consuming again.
@@ -242,9 +243,10 @@ class Proposer:
         try:
             signed = [self._desk.intake.read(publishing.markers[m]) for m in proposal.approvals]
         except RefusedMarker as refused:
-            self._conclude(intent, proposal, ProposalState.DROPPED, f"{refused.code.value}: {refused.text}", emit)
+            self._drop(intent, lane, proposal, f"{refused.code.value}: {refused.text}", emit)
             return
-        lane.base()  # has the objects that the commit was made on
+        lane.base()  # this and the next bring the objects that the commit was made on
+        lane.writer.tip(proposal.branch)
         before = lane.files(proposal.parents[0], plan.edits)
         after = edits.edited(before, plan.edits)
         difference.verify(before, after, plan.edits)
@@ -252,7 +254,7 @@ class Proposer:
         commit = self._commit(lane, plan, proposal, signed, changed)
         if commit != proposal.commit:
             why = f"the commit that the intent names, {proposal.commit}, cannot be made again; got {commit}"
-            self._conclude(intent, proposal, ProposalState.DROPPED, why, emit)
+            self._drop(intent, lane, proposal, why, emit)
             return
         self._finish(intent, _Made(proposal, _principals(signed)), signed, seen, emit)
 
@@ -269,19 +271,25 @@ class Proposer:
         except StaleObservation as error:
             self._conclude(intent, proposal, ProposalState.HANDS_OFF, str(error), emit)
             return
-        # The world may have moved while the branch was pushed.
+        # The world may have moved while the branch was pushed: revocations first, since they are in a channel.
+        desk.intake.take(emit)
         judged = self._judge(lane, plan, markers, seen, intent)
         if isinstance(judged, Refused):
             why = "; ".join(f"{refusal.code.value}: {refusal.text}" for refusal in judged.markers)
-            self._conclude(intent, proposal, ProposalState.DROPPED, why, emit)
+            self._drop(intent, lane, proposal, why, emit)
             return
-        change, state = self._open(lane, plan, made)
+        tip = lane.writer.tip(proposal.branch)
+        if tip is not None and tip != proposal.commit:
+            why = f"{proposal.branch.short} is at {tip}, and not at our commit {proposal.commit}"
+            self._conclude(intent, proposal, ProposalState.HANDS_OFF, why, emit)
+            return
+        change, state = self._found(lane, proposal) or (self._open(lane, plan, made), ProposalState.OPEN)
         self._conclude(intent, proposal._replace(change=change.number), state, "", emit)
 
-    def _open(self, lane: Lane, plan: PinPlan, made: _Made) -> tuple[Change, ProposalState]:
-        """The pull request of this branch: the one that is open, or a new one. One that a person closed stays so."""
-        standing = self._desk.recorder.history.publishing.proposals[plan.branch]
-        before = lane.changes.find_change(plan.branch, lane.target.base)
+    def _found(self, lane: Lane, proposal: Proposal) -> tuple[Change, ProposalState] | None:
+        """The pull request of this branch, if it is there: open, merged, or closed by a person, so that it stays so."""
+        standing = self._desk.recorder.history.publishing.proposals[proposal.branch]
+        before = lane.changes.find_change(proposal.branch, lane.target.base)
         for change in before:
             if change.open:
                 return change, ProposalState.OPEN
@@ -289,10 +297,21 @@ class Proposer:
             return before[-1], ProposalState.MERGED
         if before and not (standing.closed_by_us and before[-1].number == standing.change):
             return before[-1], ProposalState.DECLINED
+        return None
+
+    def _open(self, lane: Lane, plan: PinPlan, made: _Made) -> Change:
         self._desk.recorder.confirm()
         title = wording.title(plan)
         body = wording.body(plan, made.proposal.approvals, made.approved_by, self._desk.log.tip())
-        return lane.changes.open_change(plan.branch, lane.target.base, title, body), ProposalState.OPEN
+        return lane.changes.open_change(plan.branch, lane.target.base, title, body)
+
+    def _drop(self, intent: CommitId, lane: Lane, proposal: Proposal, why: str, emit: Emitter) -> None:
+        """Open nothing. What was opened although no outcome says so, before a crash, goes on to whoever closes it."""
+        found = self._found(lane, proposal)
+        if found is None:
+            self._conclude(intent, proposal, ProposalState.DROPPED, why, emit)
+        else:
+            self._conclude(intent, proposal._replace(change=found[0].number), found[1], why, emit)
 
     def _conclude(self, intent: CommitId, proposal: Proposal, state: ProposalState, why: str, emit: Emitter) -> None:
         row: dict[str, Json] = {**proposal._replace(reason=why).to_json(), "result": state.value}

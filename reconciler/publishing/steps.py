@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, TypeAlias
 
+from reconciler.approval.evaluate import SKEW_S
 from state.git import CommitId, RefName
 from state.oci import Digest
 from state.publishing import Proposal, ProposalState, Standing
@@ -100,7 +101,7 @@ def obsolete(proposal: Proposal, source: Source) -> str | None:
         return f"its approval {source.revoked[0]} was revoked"
     if source.quarantined:
         return f"a tag of {proposal.head} was moved or removed: the head is in quarantine"
-    if source.now > proposal.not_after:
+    if source.now > proposal.not_after + SKEW_S:
         return "its approval has ended"
     match source.pull_request:
         case (head, base):

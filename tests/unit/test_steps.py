@@ -18,7 +18,7 @@ PROPOSAL = Proposal(
 )
 STANDING = Standing(PROPOSAL, ProposalState.OPEN, OTHER, (OURS,), change=3)
 SEEN = Seen(open=True, merged=False, tip=OURS, in_place=False, clean=True, obsolete=None)
-SOURCE = Source((HEAD, MAIN), (), quarantined=False, newest_plan=PLAN, now=1000)
+SOURCE = Source((HEAD, MAIN), (), quarantined=False, newest_plan=PLAN, now=1060)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_what_the_base_holds_already_is_closed() -> None:
     [
         (SOURCE._replace(revoked=("1" * 32,)), "was revoked"),
         (SOURCE._replace(quarantined=True), "quarantine"),
-        (SOURCE._replace(now=1001), "has ended"),
+        (SOURCE._replace(now=1061), "has ended"),
         (SOURCE._replace(pull_request=(OTHER, MAIN)), "a new head"),
         (SOURCE._replace(pull_request=(HEAD, RefName.branch("next"))), "another base branch now, next"),
         (SOURCE._replace(pull_request=Closed(merged=False)), "closed without being merged"),
