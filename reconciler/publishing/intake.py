@@ -18,11 +18,12 @@ from reconciler.approval.envelopes import verify
 from reconciler.approval.evaluate import may_revoke
 from reconciler.approval.signatures import Signers
 from reconciler.events import Emitter, Event
-from reconciler.ports import Markers
+from reconciler.ports import LogStore, Markers
 from reconciler.record import Recorder
 from state.approval import Admission, Approval, Revocation
 from state.canonical import Json, texts
 from state.entry import Kind
+from state.errors import Denied, Transient
 from state.oci import Digest
 from state.publishing import LoggedMarker
 
@@ -42,12 +43,15 @@ class Intake:
     """Takes up markers for one code repository."""
 
     def __init__(
-        self, repository_id: int, markers: Markers, signers: Callable[[], Signers], recorder: Recorder
+        self, repository_id: int, markers: Markers, signers: Callable[[], Signers], recorder: Recorder, log: LogStore
     ) -> None:
         self._repository_id = repository_id
         self._markers = markers
         self._signers = signers
         self._recorder = recorder
+        self._log = log
+        self._over: list[Digest] = []
+        """What arrived in the last `take` and had been recorded or dropped before it."""
         self._known: OrderedDict[Digest, Signed] = OrderedDict()
         self.dropped: OrderedDict[Digest, Dropped] = OrderedDict()
         """What was dropped lately, by the envelope's digest."""
@@ -60,7 +64,8 @@ class Intake:
         signers = self._signers()
         logged = self._recorder.history.publishing.marker_digests
         arrived = {Digest.of(raw): raw for raw in self._markers.pending()}
-        fresh = [raw for digest, raw in arrived.items() if digest not in logged and digest not in self.dropped]
+        self._over = [digest for digest in arrived if digest in logged or digest in self.dropped]
+        fresh = [raw for digest, raw in arrived.items() if digest not in self._over]
         # Revocations last: what they revoke may have arrived with them.
         signed = []
         for raw in fresh[:PER_PASS_MAX]:
@@ -71,8 +76,6 @@ class Intake:
         signed.sort(key=lambda pair: isinstance(pair[1].marker, Revocation))
         for raw, one in signed:
             self._record(raw, one, signers.policy, emit)
-        if over := [digest for digest in arrived if digest in logged or digest in self.dropped]:
-            self._markers.done(over)
 
     def read(self, marker: LoggedMarker) -> Signed:
         """A recorded marker, verified against the policy in force. Raises RefusedMarker."""
@@ -86,6 +89,16 @@ class Intake:
         while len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)
         return made
+
+    def tidy(self) -> None:
+        """Let channels forget what was recorded by an earlier `take`, once the log would survive this machine."""
+        if not self._over:
+            return
+        try:
+            self._log.push()
+        except (Transient, Denied):
+            return
+        self._markers.done(self._over)
 
     def _record(self, raw: bytes, signed: Signed, policy: ApproversPolicy, emit: Emitter) -> None:
         marker, digest = signed.marker, Digest.of(raw)

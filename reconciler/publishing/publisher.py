@@ -56,7 +56,7 @@ class Publisher:
         self._targets = targets
         self._recorder = recorder
         t = targets
-        self.intake = Intake(t.repository_id, t.markers, t.signers, recorder)
+        self.intake = Intake(t.repository_id, t.markers, t.signers, recorder, log)
         self.board = Board()
         self.planning: Planning | None = None
         self.proposer: Proposer | None = None
@@ -83,6 +83,7 @@ class Publisher:
         """Record the markers that have arrived. Raises LedgerMoved, Fenced or LogRollback."""
         try:
             self.intake.take(emit)
+            self.intake.tidy()
         except WRITER_STOPS:
             raise
         except ReconcilerError as error:

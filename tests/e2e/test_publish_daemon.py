@@ -45,8 +45,8 @@ def built(approving: Approving) -> tuple[int, CommitId, Digest]:
 
 
 @pytest.fixture
-def public(approving: Approving) -> str:
-    """The address of the public listener, configured."""
+def public(approving: Approving, start: Start) -> str:
+    """The address of the public listener, configured; after `start`, which configures the private one alone."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{taken.getsockname()[1]}"
@@ -83,6 +83,7 @@ def test_an_approver_sees_what_is_missing_then_the_plan_and_her_approval_opens_i
     shop = approving.shop
     number, head = shop.opens("orders", changes("orders"), author_id=21)
     process = start()
+    process.until("listening", 2)
     about = ("--config", str(machine), "--pr", str(number), "--target", "dev")
 
     def plan() -> dict[str, Any]:

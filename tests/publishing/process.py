@@ -42,6 +42,7 @@ class Process:
             signers=ports.signers(gate),
             lanes={content.TARGET.name: lane},
             sets=cast("Any", ports.MemorySets(gate)),
+            inventory=self._inventory.inventory,
             forge=self._forge,
             registry=self._registry,
             executor=ports.InOrder(),
