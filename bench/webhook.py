@@ -113,7 +113,7 @@ def _listening(made: World) -> Iterator[_Deliver]:
         if loop is not None:
             loop.hint(name, number)
 
-    hooks = {"bench": Hook(Sender.GITHUB, REPOSITORY_ID, lambda: (_SECRET,))}
+    hooks = {"bench": Hook(Sender.GITHUB, lambda: REPOSITORY_ID, lambda: (_SECRET,))}
     webhooks = Webhooks(hooks, hint, clock=clock, metrics=metrics, emitter=emitter)
     outside = public_app(emitter, {PREFIX: webhooks.handle})
     health = _Health()
