@@ -14,7 +14,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from reconciler.demo.ci import SOURCE, Keys, publisher
+from reconciler.evidence.attaching import Attacher, Ready, Statement
 from reconciler.evidence.bundles import parse_bundle
+from reconciler.evidence.keys import KeyAuthority
 from state.entry import Kind
 from state.git import CommitId
 from state.oci import OCI_MANIFEST, Digest, Manifest
@@ -159,6 +161,23 @@ def test_what_does_not_verify_counts_no_more_for_being_handed_over(handing: Hand
     assert told in row.detail
     assert handing.release(head) is None
     assert handing.bundles("web") == {}
+
+
+def test_a_bundle_is_attached_beside_one_of_a_stranger_that_says_the_same(handing: Handing) -> None:
+    shop = handing.shop
+    handing.attests_mains("web")
+    web, repository = shop.main("web"), shop.world.repository("web")
+    said = handing.provenance(web)
+    raw, other = bundle_of(handing.ci, said), bundle_of(handing.stranger, said)
+    manifest = shop.tag("web", "main")
+    assert manifest is not None
+    signer = handing.stranger.signer()
+    attacher = Attacher(handing.publisher._registry, signer, KeyAuthority([signer.public_key]))
+    ready = Ready(SLSA_V1, other, Digest.of(other))
+    attacher.attach(repository, manifest.descriptor, ready, attacher.look(repository, web), lambda: None)
+    handing.hands_over(web, "p.sigstore.json", raw)
+    assert all(released(handing, 1))
+    assert {raw, other} < set(handing.bundles("web").values())
 
 
 def test_evidence_that_comes_after_the_image_is_found(handing: Handing) -> None:
@@ -341,8 +360,6 @@ def test_an_sbom_that_ci_attached_itself_is_not_stated_again(handing: Handing) -
     handing.hands_over(web, "w.spdx.json", json.dumps(spdx()).encode())
     manifest = shop.tag("web", "main")
     assert manifest is not None
-    from reconciler.evidence.attaching import Attacher, Statement
-    from reconciler.evidence.keys import KeyAuthority
 
     signer = handing.ci.signer()
     attacher = Attacher(handing.publisher._registry, signer, KeyAuthority([signer.public_key]))
