@@ -100,7 +100,10 @@ def test_nothing_is_attached_beyond_the_bound_that_admission_controllers_bear(
     repository, digest = Repository(f"{registry.host}/{NAME}"), Digest.of(image)
     subject = Descriptor(json.loads(image)["mediaType"], digest, len(image))
     said = [Statement(VERIFICATION_SUMMARY, statement(digest, VERIFICATION_SUMMARY, {"n": n})) for n in range(2)]
-    attach_many(registry, image, b"no bundle", ATTACHED_MAX - 1)
+    attach_many(registry, image, b"no bundle", ATTACHED_MAX - 2)
+    layer = descriptor(b"no bundle", BUNDLE_TYPE)
+    unusable = artifact(image, layer, layers=[layer, layer])  # it counts, too: controllers count what is listed
+    assert registry.push(NAME, Digest.of(unusable), unusable).status_code == 201
     for n, one in enumerate(said):
         evidence = attacher.look(repository, digest)
         if n == 0:

