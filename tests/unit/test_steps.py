@@ -83,4 +83,4 @@ def test_what_leaves_one_open(source: Source) -> None:
 def test_a_merged_code_pull_request_keeps_it_open_until_the_approval_ends() -> None:
     merged = SOURCE._replace(pull_request=Closed(merged=True))
     assert obsolete(PROPOSAL, merged) is None
-    assert obsolete(PROPOSAL, merged._replace(now=1001)) == "its approval has ended"
+    assert obsolete(PROPOSAL, merged._replace(now=1061)) == "its approval has ended"
