@@ -148,7 +148,7 @@ def differences(world: World) -> list[str]:
     ours = world.of_branch(WANTED.branch)
     wrong = [f"{b.short} is open, and was never approved" for b in now_open if b != WANTED.branch]
     against = world.against() | ({"tag"} if _quarantined(world) else set())  # until a person accepts it
-    if content.AGAIN[0].raw in world.markers:
+    if content.AGAIN[0].raw in world.posted:
         against -= {"revoked", "pusher"}  # others have approved since
     over = any(c.state == "merged" or c.ended_by == "a person" for c in ours) or WANTED.branch in world.took_over
     if over or world.holds_pins() or against & CLOSING:

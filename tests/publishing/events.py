@@ -22,7 +22,7 @@ def head_moves_to_one_that_is_not_released(world: World) -> None:
 
 
 def approval_is_revoked(world: World) -> None:
-    world.markers = (*world.markers, content.REVOCATION)
+    world.post(content.REVOCATION)
 
 
 def tag_is_moved(world: World) -> None:

@@ -133,7 +133,7 @@ class Matrix:
             check.at_rest(world)
             if again:
                 due = check.may_be_given_again(world)
-                world.markers = (*world.markers, *(g.raw for g in content.AGAIN))
+                world.post(*(g.raw for g in content.AGAIN))
                 self._rest(world, host)
                 check.at_rest(world)
                 if due and not self._open(world):

@@ -113,7 +113,7 @@ def opened_again(matrix: Matrix, scope: Scope) -> None:
         event(world)
         world.note()
         world = matrix.run("the way to a second publish", world, "here").world
-    world.markers = (*world.markers, *(g.raw for g in content.AGAIN))
+    world.post(*(g.raw for g in content.AGAIN))
     found = matrix.settle(world, "a second publish", HOSTS)
     close(matrix, [(f"a second publish, crash at call {left.at}", left) for left in found], deepest=1)
 

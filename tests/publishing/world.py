@@ -73,6 +73,8 @@ class World:
     local: dict[str, CommitId | None] = field(default_factory=dict)
     """Host → the tip of the log there."""
     # What the checker remembers.
+    posted: frozenset[bytes] = frozenset()
+    """Envelopes that were handed in after the start, whether or not a channel has them still."""
     was_bad: frozenset[str] = frozenset()
     """What stood in the way of the approved plan at any time."""
     took_over: frozenset[RefName] = frozenset()
@@ -103,6 +105,7 @@ class World:
             tuple(sorted((h, f) for h, f in self.fetched.items() if f)),
             ledger.meaning(self.remote),
             tuple(sorted((h, ledger.meaning(tip)) for h, tip in self.local.items() if tip)),
+            self.posted,
             self.was_bad,
             self.took_over,
         )
@@ -122,7 +125,7 @@ class World:
             "pusher": pull.pusher == content.ALICE_ID,
             "tag": pinned != {(i.repository, i.digest) for i in content.RELEASES[HEAD].images},
             "set": HEAD not in self.signed,
-            "revoked": content.REVOCATION in self.markers,
+            "revoked": content.REVOCATION in self.posted,
             "policy": self.policy.digest() != content.POLICY.digest(),
             "expired": self.now > content.FIRST.not_after + SKEW_S,
             "plan": self.inventory.commit != content.INVENTORY.commit,
@@ -147,6 +150,11 @@ class World:
 
     def of_branch(self, branch: RefName) -> list[GitOpsPullRequest]:
         return [c for _, c in sorted(self.changes.items()) if c.branch == branch]
+
+    def post(self, *envelopes: bytes) -> None:
+        """Hand these in."""
+        self.markers = (*self.markers, *(raw for raw in envelopes if raw not in self.posted))
+        self.posted |= set(envelopes)
 
     def set_pull(self, **changed: object) -> None:
         self.pulls[NUMBER] = self.pulls[NUMBER]._replace(**changed)
