@@ -16,7 +16,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from bench import changes, cold, evidence, growth, log, planner, requests, retag, webhook
+from bench import changes, cold, evidence, gitops, growth, log, planner, requests, retag, webhook
 from bench.measure import Bench, Row, Verdict, say
 
 FIGURES: dict[str, Callable[[Bench], list[Row]]] = {
@@ -29,6 +29,7 @@ FIGURES: dict[str, Callable[[Bench], list[Row]]] = {
     "log": log.run,
     "evidence": evidence.run,
     "webhook": webhook.run,
+    "gitops": gitops.run,
 }
 _STYLES = {Verdict.MET: "green", Verdict.MISSED: "bold red", Verdict.SHOWN: "dim", Verdict.SKIPPED: "yellow"}
 _WIDTH = 150

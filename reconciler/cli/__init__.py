@@ -37,6 +37,7 @@ _COMMANDS: Final[dict[str, _Command]] = {
     "reconciler": _Command("Operator", "reconciler", "Run passes: once, plan, run, explain."),
     "forge": _Command("Operator", "forge", "Measure the request budget of a forge."),
     "head": _Command("Operator", "head", "Let a quarantined head go on with what is there now."),
+    "gitops": _Command("Operator", "gitops", "Check what stands in a GitOps repository."),
     "registry": _Command("Operator", "registry", "Serve the embedded OCI registry; probe any other."),
     "release": _Command("Auditor", "release", "Show and verify the release set of a head."),
     "evidence": _Command("Auditor", "evidence", "Check what is attached to an image."),
