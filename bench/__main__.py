@@ -16,7 +16,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from bench import approval, changes, cold, evidence, growth, log, planner, requests, retag, webhook
+from bench import approval, changes, cold, evidence, gitops, growth, log, planner, requests, retag, webhook
 from bench.measure import Bench, Row, Verdict, say
 
 FIGURES: dict[str, Callable[[Bench], list[Row]]] = {
@@ -30,6 +30,7 @@ FIGURES: dict[str, Callable[[Bench], list[Row]]] = {
     "evidence": evidence.run,
     "approval": approval.run,
     "webhook": webhook.run,
+    "gitops": gitops.run,
 }
 _STYLES = {Verdict.MET: "green", Verdict.MISSED: "bold red", Verdict.SHOWN: "dim", Verdict.SKIPPED: "yellow"}
 _WIDTH = 150

@@ -37,7 +37,7 @@ _COMMANDS: Final[dict[str, _Command]] = {
     "reconciler": _Command("Operator", "reconciler", "Run passes: once, plan, run, explain."),
     "forge": _Command("Operator", "forge", "Measure the request budget of a forge."),
     "head": _Command("Operator", "head", "Let a quarantined head go on with what is there now."),
-    "gitops": _Command("Operator", "gitops", "The preview lane of Argo CD as files: render, lint."),
+    "gitops": _Command("Operator", "gitops", "The preview lane of Argo CD as files: render, lint; check-images."),
     "preview": _Command("Operator", "preview", "What Argo CD would make for a pull request."),
     "registry": _Command("Operator", "registry", "Serve the embedded OCI registry; probe any other."),
     "approval": _Command("Approver", "approval", "Look at plans, approve and revoke them, follow what became of it."),

@@ -447,9 +447,8 @@ def test_a_mirror_that_is_opened_again_has_what_was_made(shop: Shop) -> None:
     with GitOpsBranches(shop.tmp_path / "m", shop.url, timeout_s=30, signer=SshSigner.from_file(shop.signer)) as writer:
         assert writer.tip(MAIN) == shop.base
         one = proposed(writer, shop.base)
-    subprocess.run(
-        ["git", "-C", str(shop.tmp_path / "m"), "repack", "-adq", "--no-write-bitmap-index"], check=True, timeout=60
-    )
+    for clean in (["repack", "-adq", "--no-write-bitmap-index"], ["prune", "--expire=now"]):
+        subprocess.run(["git", "-C", str(shop.tmp_path / "m"), *clean], check=True, timeout=60)
     with GitOpsBranches(shop.tmp_path / "m", shop.url, timeout_s=30, signer=SshSigner.from_file(shop.signer)) as writer:
         writer.push(BRANCH, one)
     assert shop.tip(BRANCH) == one

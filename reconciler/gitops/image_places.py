@@ -1,0 +1,144 @@
+"""Every place of a YAML document that names an image, judged by the digest policy (pure).
+
+What is looked at: `image` and `…Image` as text (pods, jobs, custom resources), `image` as a mapping with `ref` or with
+`repository`, `tag` and `digest` (charts), any mapping with `repository` beside `tag` or `digest`, `ref` that holds an
+image, kustomize `images`, and helm parameters of an Application. `version`, `targetRevision`, `repoURL` and a `ref`
+that names a git revision are none of them. A place below `enabled: false` may be empty.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from reconciler.gitops.documents import is_null, line, merged, text_of
+from reconciler.gitops.references import Judged, Verdict, judge, judge_parts, split
+
+RULES: Final = {
+    Verdict.EMPTY.value: "What is deployed names its image.",
+    Verdict.NO_DIGEST.value: "Every image is pinned by digest.",
+    Verdict.FLOATING_TAG.value: "A tag beside a digest is a commit or a version.",
+    Verdict.MALFORMED.value: "An image is one literal reference.",
+    "unreadable": "Every YAML file can be read, so that its images can be checked.",
+}
+_REMEDIES: Final = {
+    Verdict.EMPTY: "pin it as repository@sha256:…, or set enabled: false",
+    Verdict.NO_DIGEST: "pin it as repository@sha256:… (a tag alone can be moved)",
+    Verdict.FLOATING_TAG: "leave the tag out, or use a full commit or a version such as v1.2.3",
+    Verdict.MALFORMED: "write one literal reference, repository@sha256:… with 64 hex digits",
+}
+_IMAGE_KEY: Final = re.compile(r"(?:[A-Za-z0-9_-]*[a-z0-9])?Image")
+_PARAMETER: Final = re.compile(r"(?:.*\.)?image(?:\.ref)?")
+
+
+class Found(NamedTuple):
+    """One place that the policy forbids."""
+
+    rule: str
+    line: int
+    what: str
+    remedy: str
+
+
+def findings(root: Node) -> Iterator[Found]:
+    """Every forbidden place once, in no order. What an alias leads to is judged under each name that it has."""
+    kind = text_of(root, "kind")
+    seen: set[tuple[int, str, bool]] = set()
+    told: set[int] = set()
+    waiting: list[tuple[Node, str, bool]] = [(root, "", True)]
+    while waiting:
+        node, at, enabled = waiting.pop()
+        visit = id(node), at.rpartition(".")[2], enabled
+        if visit in seen:
+            continue
+        seen.add(visit)
+        if isinstance(node, SequenceNode):
+            waiting.extend((child, at, enabled) for child in node.value)
+        if not isinstance(node, MappingNode):
+            continue
+        enabled = enabled and not _disabled(node)
+        for place, judged in _judged(node, at):
+            templated = kind == "ApplicationSet" and "{{" in str(getattr(place, "value", ""))
+            empty = judged.verdict is Verdict.EMPTY and not enabled
+            if judged.allowed or templated or empty or id(place) in told:
+                continue
+            told.add(id(place))
+            yield Found(judged.verdict.value, line(place), judged.reason, _REMEDIES[judged.verdict])
+        for key, value in node.value:
+            name = str(key.value) if isinstance(key, ScalarNode) else ""
+            waiting.append((value, f"{at}.{name}" if at else name, enabled))
+
+
+def _judged(node: MappingNode, at: str) -> Iterator[tuple[Node, Judged]]:
+    """Each place of this mapping, and what the policy says of it."""
+    own = {str(key.value): value for key, value in node.value if isinstance(key, ScalarNode)}
+    keys = {str(key.value): key for key, _ in node.value}  # where nothing stands, its key has the line
+    name = at.rpartition(".")[2]
+    for key, value in own.items():
+        if not isinstance(value, ScalarNode):
+            continue
+        text = _text(value)
+        if key == "image" or (key == "ref" and name == "image"):
+            yield (value if text else keys[key]), judge(text)
+        elif _IMAGE_KEY.fullmatch(key) or key == "ref":
+            found = split(text)
+            if found is not None and (found.digest or (_host(found.repository) and (found.tag or key != "ref"))):
+                yield value, judge(text)
+    yield from _parts(node, own, in_image=name == "image")
+    if at == "images" or at.endswith("kustomize.images"):
+        yield from _kustomized(own)
+    if set(own) >= {"name", "value"} and _PARAMETER.fullmatch(_text(own["name"])) and "helm" in at.split("."):
+        yield own["value"], judge(_text(own["value"]))
+    if name == "kustomize" and isinstance(images := own.get("images"), SequenceNode):
+        for item in images.value:
+            if isinstance(item, ScalarNode):
+                yield item, judge(str(item.value).rpartition("=")[2])
+
+
+def _parts(node: MappingNode, own: dict[str, Node], *, in_image: bool) -> Iterator[tuple[Node, Judged]]:
+    """`repository`, `tag` and `digest` apart; a key that is merged in counts too."""
+    known = {**{str(k.value): v for one in merged(node) for k, v in getattr(one, "value", ())}, **own}
+    parts = {name: known[name] for name in ("tag", "digest", "repository") if name in known}
+    if not parts or not all(isinstance(part, ScalarNode) for part in parts.values()):
+        return
+    if not in_image and ("repository" not in parts or len(parts) == 1):
+        return
+    repository, tag, digest = (_text(parts.get(name)) for name in ("repository", "tag", "digest"))
+    place = next((part for part in parts.values() if _text(part)), parts.get("repository"))
+    if place is None or "://" in repository or ("ref" in known and not tag and not digest):
+        return  # no image, or one that is named by `ref` alone
+    found = split(repository) if repository else None
+    if repository and (found is None or found.tag or found.digest):
+        yield place, judge(repository)
+    elif not repository and not tag and not digest:
+        yield place, judge("")
+    else:
+        yield place, judge_parts(tag, digest)
+
+
+def _kustomized(own: dict[str, Node]) -> Iterator[tuple[Node, Judged]]:
+    """An item of a kustomization's `images`; one that only renames leaves the digest as it is."""
+    tag, digest = own.get("newTag"), own.get("digest")
+    place = tag if tag is not None else digest
+    if place is not None and "name" in own:
+        yield place, judge_parts(_text(tag), _text(digest))
+
+
+def _disabled(node: MappingNode) -> bool:
+    return any(
+        isinstance(key, ScalarNode) and key.value == "enabled" and isinstance(value, ScalarNode)
+        and str(value.value).lower() == "false"
+        for key, value in node.value
+    )  # fmt: skip
+
+
+def _host(repository: str) -> bool:
+    first, slash, _ = repository.partition("/")
+    return bool(slash) and ("." in first or ":" in first or first == "localhost")
+
+
+def _text(node: Node | None) -> str:
+    return str(node.value) if isinstance(node, ScalarNode) and not is_null(node) else ""
