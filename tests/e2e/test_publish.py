@@ -194,6 +194,23 @@ def test_what_a_person_closed_stays_closed_and_a_persons_commit_is_never_touched
     assert len(approving.opened()) == 1
 
 
+def test_a_branch_of_somebody_else_is_not_taken(proposed: Proposed) -> None:
+    approving, number, _ = proposed
+    plan = approving.plan(number)
+    theirs = approving.commits({"NOTES.md": "mine\n"}, RefName.branch("theirs"))
+    gitops = pygit2.Repository(str(approving.gitops))
+    gitops.references.create(plan.branch, theirs)
+    approving.approves(number, "alice")
+    with approving.shop.reconciler() as running:
+        running.one_pass()
+        assert refusals(running) == ["foreign-branch"]
+        # They have removed it: the approval still counts.
+        assert gitops.references[plan.branch].target == pygit2.Oid(hex=theirs)
+        gitops.references.delete(plan.branch)
+        running.one_pass()
+    assert [r.state.value for r in approving.opened()] == ["open"]
+
+
 def test_a_base_that_moved_on_is_merged_into_the_branch_and_nothing_but_the_pins_differs(proposed: Proposed) -> None:
     approving, number, edit = proposed
     shop = approving.shop

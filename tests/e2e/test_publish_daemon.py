@@ -122,7 +122,8 @@ def test_a_marker_posted_by_its_carrier_is_taken_up_and_a_strangers_post_is_not(
     }
     shop.configure(shop={"approvals": approvals})
     process = start()
-    eventually("the plan", lambda: shop.log.exists() and approving.plans(), within_s=60)
+    process.until("pass_finished")
+    eventually("the plan", approving.plans, within_s=60)
     raw = approving.sealed(approving.approval(approving.plan(number), "alice"))
 
     def posted(bearer: str) -> int:

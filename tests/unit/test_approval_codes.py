@@ -11,6 +11,9 @@ from tests.unit.test_marker_rights import ADMISSIONS
 ELSEWHERE = {
     Code.CERTIFICATE_REFUSED,  # contract/evidence/test_signed_markers.py
     Code.OIDC_REPLAYED,  # contract/web/test_markers.py, test_40
+    Code.NOTHING_TO_DO,  # this and the next two: e2e/test_publish.py
+    Code.DECLINED,
+    Code.FOREIGN_BRANCH,
 }
 
 
