@@ -16,7 +16,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from bench import approval, changes, cold, evidence, gitops, growth, log, planner, requests, retag, webhook
+from bench import approval, changes, cold, evidence, gitops, growth, log, planner, publish, requests, retag, webhook
 from bench.measure import Bench, Row, Verdict, say
 
 FIGURES: dict[str, Callable[[Bench], list[Row]]] = {
@@ -29,6 +29,7 @@ FIGURES: dict[str, Callable[[Bench], list[Row]]] = {
     "log": log.run,
     "evidence": evidence.run,
     "approval": approval.run,
+    "publish": publish.run,
     "webhook": webhook.run,
     "gitops": gitops.run,
 }

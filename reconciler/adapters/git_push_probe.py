@@ -26,13 +26,14 @@ def may_push(remote: Remote, directory: Path, *, timeout_s: float) -> bool:
     """Whether the server lets this credential begin a push.
 
     Args:
-        directory: where a repository for the question is made, and removed again.
+        directory: where a repository for the question is made, and removed again; the system's, where it is not there
+            yet.
 
     Raises Unavailable if it does not answer, Terminal if there is no such repository or `remote` is a local path.
     """
     if remote.transport is Transport.FILE:
         raise Terminal(f"{safe(remote.url)}: a local path has no credential that could be asked about")
-    with tempfile.TemporaryDirectory(prefix=".ameide-doctor-", dir=directory) as made:
+    with tempfile.TemporaryDirectory(prefix=".ameide-doctor-", dir=directory if directory.is_dir() else None) as made:
         home = Path(made)
         repository = pygit2.init_repository(home, bare=True)
         try:

@@ -218,3 +218,31 @@ def test_an_answer_that_was_lost_after_the_pull_request_was_opened_is_made_up_fo
         assert lost
         assert [p["state"] for p in at_github.pulls.values()] == ["open"]
     shop.verified()
+
+
+def test_doctor_tests_approvers_ways_in_and_targets(approving: Approving, at_github: GitHub) -> None:
+    shop = approving.shop
+
+    def found() -> dict[str, tuple[str, str]]:
+        done = shop.runs("doctor", "--config", str(shop.config), "--json")
+        return {f["check"]: (f["status"], f["found"]) for f in json.loads(done.stdout)}
+
+    made = found()
+    assert made["shop: approvers"] == ("ok", f"3 principals, {approving.policy()}")
+    assert made["shop: markers by directory"] == ("ok", "0 markers there")
+    assert made["shop: target dev key"][0] == "ok"
+    assert made["shop: target dev forge"][1] == f"{NAME} (id {at_github.id}); its pull requests can be listed"
+    assert made["shop: target dev permissions"][0] == "ok"
+    assert made["shop: target dev permissions: git"][0] == "ok"  # though the state directory is not there yet
+    assert at_github.pulls == {}
+
+    at_github.role = {"pull": True, "push": False}
+    pygit2.Repository(str(approving.gitops)).config["http.receivepack"] = False
+    approving.targets = ()
+    approving.writes_policy()
+    (shop.root / "commit-key").chmod(0o644)
+    made = found()
+    assert made["shop: approvers"] == ("fail", "no rule for target dev: nobody can approve there")
+    assert made["shop: target dev key"][0] == "fail"
+    assert made["shop: target dev permissions"][0] == "fail"
+    assert made["shop: target dev permissions: git"] == ("fail", "missing: it may not push a branch")
