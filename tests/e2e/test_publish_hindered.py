@@ -1,0 +1,140 @@
+"""What others do, by malice or by mistake, keeps no approval from its pull request, and no proposal from its end."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+import pygit2
+import pytest
+
+from reconciler.publishing import intake, proposing
+from state.entry import Kind
+from state.git import RefName
+from state.oci import Digest
+from tests.fixtures.approving import Approving
+from tests.fixtures.shop import Running, changes
+
+INVENTORY = "ameide/inventory.yaml"
+
+
+@pytest.fixture
+def built(approving: Approving) -> tuple[Approving, int]:
+    """A shop in which #1 changes the orders, and CI has built them; its plan is recorded."""
+    shop = approving.shop
+    number, head = shop.opens("orders", changes("orders"), author_id=21)
+    shop.world.ci_builds("orders", head)
+    approving.proving.attests("orders", head, head, ref=RefName.branch("orders"))
+    with shop.reconciler() as running:
+        running.until_quiet()
+    return approving, number
+
+
+def results(approving: Approving) -> list[str]:
+    rows: list[Any] = []
+    for logged in approving.shop.entries(Kind.OUTCOME):
+        rows += logged.entry.body.get("proposals", [])  # type: ignore[operator]
+    return [row["result"] for row in rows]
+
+
+def states(approving: Approving) -> list[str]:
+    return [record.state.value for record in approving.opened()]
+
+
+def begun(approving: Approving, running: Running, number: int) -> None:
+    """An approval is consumed by an intent that could not be pushed."""
+    away = approving.log_remote.with_name("away.git")
+    approving.approves(number, "alice")
+    approving.log_remote.rename(away)
+    running.one_pass()
+    away.rename(approving.log_remote)
+    assert [e for e in approving.shop.entries(Kind.INTENT) if "proposals" in e.entry.body]
+    assert results(approving) == []
+
+
+def test_approvals_of_plans_that_do_not_exist_are_in_nobodys_way(built: tuple[Approving, int]) -> None:
+    approving, number = built
+    plan = approving.plan(number)
+    with approving.shop.reconciler() as running:
+        for _ in range(proposing.PER_PASS_MAX):
+            approving.drops(approving.approval(plan, "bob")._replace(plan=Digest.of(secrets.token_bytes(8))))
+        running.one_pass()
+        approving.approves(number, "alice")
+        running.one_pass()
+    assert states(approving) == ["open"]
+
+
+def test_approvals_that_are_refused_each_time_take_turns_with_those_that_are_not(
+    approving: Approving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop, numbers = approving.shop, []
+    for image, author in (("orders", 11), ("web", 21)):
+        number, head = shop.opens(image, changes(image), author_id=author)
+        shop.world.ci_builds(image, head)
+        approving.proving.attests(image, head, head, ref=RefName.branch(image))
+        numbers.append(number)
+    monkeypatch.setattr(proposing, "PER_PASS_MAX", 1)
+    with shop.reconciler() as running:
+        running.until_quiet()
+        approving.approves(numbers[0], "alice")  # she is its author
+        running.one_pass()
+        approving.approves(numbers[1], "alice")
+        running.one_pass()
+        running.one_pass()
+        told = [e["reason"] for e in running.events("approval_refused")]
+    assert states(approving) == ["open"]
+    assert told == ["self-approval"]
+
+
+def test_an_inventory_that_cannot_be_read_costs_no_approval(built: tuple[Approving, int]) -> None:
+    approving, number = built
+    gitops = pygit2.Repository(str(approving.gitops))
+    good = bytes(gitops[gitops.references["refs/heads/main"].target].peel(pygit2.Tree)[INVENTORY].data).decode()
+    with approving.shop.reconciler() as running:
+        begun(approving, running, number)
+        approving.commits({INVENTORY: "components: ["})
+        running.one_pass()
+        assert results(approving) == []
+        approving.commits({INVENTORY: good})
+        running.one_pass()
+    assert states(approving) == ["open"]
+    assert results(approving) == ["open"]
+    approving.shop.verified()
+
+
+def test_what_the_gitops_repository_refuses_ends_with_its_approval(built: tuple[Approving, int]) -> None:
+    approving, number = built
+    hook = approving.gitops / "hooks" / "pre-receive"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\nexit 1\n")
+    hook.chmod(0o755)
+    with approving.shop.reconciler() as running:
+        approving.approves(number, "alice")
+        running.one_pass()
+        assert running.events("proposal_failed")
+        assert results(approving) == []
+        running.clock.skew_s += 4000
+        running.one_pass()
+        running.one_pass()
+    assert states(approving) == []
+    assert results(approving) == ["dropped"]
+    approving.shop.verified()
+
+
+def test_revocations_of_markers_that_never_come_are_in_nobodys_way_and_count_when_they_come(
+    built: tuple[Approving, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    approving, number = built
+    monkeypatch.setattr(intake, "PER_PASS_MAX", 2)
+    first, second = (approving.approval(approving.plan(number), "alice") for _ in range(2))
+    with approving.shop.reconciler() as running:
+        approving.revokes(first.id, "alice")
+        approving.revokes(secrets.token_hex(16), "bob")
+        running.one_pass()
+        approving.drops(first)
+        running.one_pass()
+        assert len(approving.shop.entries(Kind.MARKER)) == len(approving.shop.entries(Kind.REVOCATION)) == 1
+        approving.drops(second)
+        running.one_pass()
+    assert states(approving) == ["open"]
+    approving.shop.verified()
