@@ -46,12 +46,12 @@ class Found(NamedTuple):
 def findings(root: Node) -> Iterator[Found]:
     """Every forbidden place once, in no order. What an alias leads to is judged under each name that it has."""
     kind = text_of(root, "kind")
-    seen: set[tuple[int, str, bool]] = set()
+    seen: set[tuple[int, str, bool, bool, bool]] = set()
     told: set[int] = set()
     waiting: list[tuple[Node, str, bool]] = [(root, "", True)]
     while waiting:
         node, at, enabled = waiting.pop()
-        visit = id(node), at.rpartition(".")[2], enabled
+        visit = id(node), at.rpartition(".")[2], enabled, _of_kustomize(at), _of_helm(at)
         if visit in seen:
             continue
         seen.add(visit)
@@ -88,14 +88,22 @@ def _judged(node: MappingNode, at: str) -> Iterator[tuple[Node, Judged]]:
             if found is not None and (found.digest or (_host(found.repository) and (found.tag or key != "ref"))):
                 yield value, judge(text)
     yield from _parts(node, own, in_image=name == "image")
-    if at == "images" or at.endswith("kustomize.images"):
+    if _of_kustomize(at):
         yield from _kustomized(own)
-    if set(own) >= {"name", "value"} and _PARAMETER.fullmatch(_text(own["name"])) and "helm" in at.split("."):
+    if set(own) >= {"name", "value"} and _PARAMETER.fullmatch(_text(own["name"])) and _of_helm(at):
         yield own["value"], judge(_text(own["value"]))
     if name == "kustomize" and isinstance(images := own.get("images"), SequenceNode):
         for item in images.value:
             if isinstance(item, ScalarNode):
                 yield item, judge(str(item.value).rpartition("=")[2])
+
+
+def _of_kustomize(at: str) -> bool:
+    return at == "images" or at.endswith("kustomize.images")
+
+
+def _of_helm(at: str) -> bool:
+    return "helm" in at.split(".")
 
 
 def _parts(node: MappingNode, own: dict[str, Node], *, in_image: bool) -> Iterator[tuple[Node, Judged]]:
