@@ -113,7 +113,9 @@ def policy_problems(files: Mapping[str, bytes], edits: Iterable[Edit]) -> list[s
     problems: list[str] = []
     by_file: dict[str, Finder] = {}
     for edit in edits:
-        finder = by_file.setdefault(edit.file, Finder(read(files[edit.file], edit.file)))
+        if edit.file not in by_file:
+            by_file[edit.file] = Finder(read(files[edit.file], edit.file))
+        finder = by_file[edit.file]
         try:
             key = Key.parse(edit.key)
             place = finder.find(key)

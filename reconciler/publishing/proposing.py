@@ -99,7 +99,14 @@ class Proposer:
         for intent, proposals in list(publishing.open_steps.items()):
             if proposals[0].step is Step.OPEN and not stopping():
                 self._guarded(proposals[0].plan, emit, partial(self._resume, intent, proposals[0], seen, emit))
-        for (target, plan), markers in self._in_turn(self._approvals(emit), seen, emit).items():
+        try:
+            groups = self._in_turn(self._approvals(emit), seen, emit)
+        except ReconcilerError as error:
+            # The policy cannot be read, so nobody is an approver; what is open is looked after all the same.
+            self.refused = dict(self._told)
+            emit.emit(Event.PASS_PROBLEM, error=f"approvals: {error}")
+            return
+        for (target, plan), markers in groups.items():
             if not stopping():
                 self._guarded(plan, emit, partial(self._propose, (target, plan), markers, seen, emit))
 

@@ -138,3 +138,20 @@ def test_revocations_of_markers_that_never_come_are_in_nobodys_way_and_count_whe
         running.one_pass()
     assert states(approving) == ["open"]
     approving.shop.verified()
+
+
+def test_a_policy_that_cannot_be_read_stops_approvals_alone(built: tuple[Approving, int]) -> None:
+    approving, number = built
+    policy = approving.policy_file.read_text()
+    with approving.shop.reconciler() as running:
+        approving.approves(number, "alice")
+        running.one_pass()
+        approving.drops(approving.approval(approving.plan(number), "bob"))
+        running.one_pass()
+        approving.policy_file.write_text("version: 2")
+        approving.shop.pulls.close(number)
+        running.until_quiet()  # as every pass does, with its statuses and the push of its log
+        assert any("approvals: " in e["error"] for e in running.events("pass_problem"))
+        assert states(approving) == ["closed"]
+        approving.policy_file.write_text(policy)
+    approving.shop.verified()
