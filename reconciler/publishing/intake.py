@@ -14,8 +14,8 @@ from typing import Final, NamedTuple
 
 from reconciler.approval.approvers import ApproversPolicy, Signed
 from reconciler.approval.codes import Code, RefusedMarker, explained
-from reconciler.approval.envelopes import verify
-from reconciler.approval.evaluate import may_revoke
+from reconciler.approval.envelopes import inspect, verify
+from reconciler.approval.evaluate import SKEW_S, may_revoke
 from reconciler.approval.signatures import Signers
 from reconciler.events import Emitter, Event
 from reconciler.ports import LogStore, Markers
@@ -56,6 +56,8 @@ class Intake:
         """Revocations of markers that have not come, by envelope: verified once, by the policy `_early_by`."""
         self._early_by: Digest | None = None
         self._known: OrderedDict[Digest, Signed] = OrderedDict()
+        self._ends: dict[str, int] = {}
+        """Marker id → when its time is over."""
         self.dropped: OrderedDict[Digest, Dropped] = OrderedDict()
         """What was dropped lately, by the envelope's digest."""
 
@@ -96,6 +98,14 @@ class Intake:
         while len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)
         return made
+
+    def ended(self, marker: LoggedMarker, now: int) -> bool:
+        """Whether its time is over for good. Each envelope is opened once for that, and no signature is verified: the
+        log has years of them."""
+        if marker.id not in self._ends:
+            said = inspect(base64.b64decode(marker.envelope, validate=True))
+            self._ends[marker.id] = said.issued_at if isinstance(said, Revocation) else said.not_after
+        return self._ends[marker.id] + SKEW_S < now
 
     def tidy(self) -> None:
         """Let channels forget what was recorded by an earlier `take`, once the log would survive this machine."""

@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 
 from reconciler.approval.approvers import ApproversPolicy, Signed
 from reconciler.approval.codes import Code, Refusal, RefusedMarker, explained
-from reconciler.approval.evaluate import SKEW_S, Granted, Refused, evaluate
+from reconciler.approval.evaluate import Granted, Refused, evaluate
 from reconciler.approval.evaluate import Standing as Consumption
 from reconciler.events import Emitter, Event
 from reconciler.gitops import difference, edits
@@ -130,16 +130,16 @@ class Proposer:
             if marker.kind != "approval" or marker.id in publishing.consumed or marker.id in publishing.revoked:
                 continue
             try:
+                if self._desk.intake.ended(marker, now):
+                    if marker.plan in publishing.plans:
+                        self._refuse_one(marker.id, Told(Code.EXPIRED, explained(Code.EXPIRED)), emit)
+                    continue
                 signed = self._desk.intake.read(marker)
             except RefusedMarker as refused:
                 self._refuse_one(marker.id, Told(refused.code, refused.text), emit)
                 continue
             approval = signed.marker
-            if not isinstance(approval, Approval):
-                continue
-            if approval.not_after + SKEW_S < now:
-                self._refuse_one(marker.id, Told(Code.EXPIRED, explained(Code.EXPIRED)), emit)
-            else:
+            if isinstance(approval, Approval):
                 groups.setdefault((approval.target, approval.plan), []).append(signed)
         return groups
 

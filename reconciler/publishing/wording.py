@@ -13,8 +13,9 @@ from state.pin_plan import PinPlan
 
 TITLE_MAX_CHARS: Final = 120
 _ROWS_MAX: Final = 200
-_ROWS_MAX_CHARS: Final = 50_000
-"""A forge takes 65,536 characters at least; a text that it refuses would be refused each time."""
+_ROWS_MAX_CHARS: Final = 40_000
+"""A forge takes 65,536 characters at least, approvals and approvers with it; a text that it refuses would be refused
+each time."""
 _NO_END: Final = str.maketrans("`|", "'/")
 
 

@@ -8,6 +8,9 @@ from typing import Any
 import pygit2
 import pytest
 
+from reconciler.approval import envelopes
+from reconciler.approval.approvers import Signed
+from reconciler.approval.signatures import Signers
 from reconciler.publishing import intake, proposing
 from state.entry import Kind
 from state.git import RefName
@@ -33,7 +36,7 @@ def built(approving: Approving) -> tuple[Approving, int]:
 def results(approving: Approving) -> list[str]:
     rows: list[Any] = []
     for logged in approving.shop.entries(Kind.OUTCOME):
-        rows += logged.entry.body.get("proposals", [])  # type: ignore[operator]
+        rows += logged.entry.body.get("proposals", [])  # type: ignore[operator, arg-type]
     return [row["result"] for row in rows]
 
 
@@ -89,7 +92,7 @@ def test_approvals_that_are_refused_each_time_take_turns_with_those_that_are_not
 def test_an_inventory_that_cannot_be_read_costs_no_approval(built: tuple[Approving, int]) -> None:
     approving, number = built
     gitops = pygit2.Repository(str(approving.gitops))
-    good = bytes(gitops[gitops.references["refs/heads/main"].target].peel(pygit2.Tree)[INVENTORY].data).decode()
+    good = bytes(gitops[f"{gitops.references['refs/heads/main'].target}"].peel(pygit2.Tree)[INVENTORY].data).decode()
     with approving.shop.reconciler() as running:
         begun(approving, running, number)
         approving.commits({INVENTORY: "components: ["})
@@ -155,3 +158,49 @@ def test_a_policy_that_cannot_be_read_stops_approvals_alone(built: tuple[Approvi
         assert states(approving) == ["closed"]
         approving.policy_file.write_text(policy)
     approving.shop.verified()
+
+
+def test_what_has_ended_is_not_verified_again_in_every_pass(
+    built: tuple[Approving, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    approving, number = built
+    shop, plan = approving.shop, approving.plan(number)
+    with shop.reconciler() as running:
+        for _ in range(3):
+            approving.drops(approving.approval(plan, "bob")._replace(plan=Digest.of(secrets.token_bytes(8))))
+        approving.admits(number, plan.head, 4242, "bob")
+        running.one_pass()
+    assert len(shop.entries(Kind.MARKER)) == 4
+    verified: list[bytes] = []
+
+    def counted(raw: bytes, signers: Signers) -> Signed:
+        verified.append(raw)
+        return envelopes.verify(raw, signers)
+
+    monkeypatch.setattr(intake, "verify", counted)
+    with shop.reconciler() as running:
+        running.one_pass()
+        assert len(verified) == 4
+    with shop.reconciler() as running:
+        verified.clear()
+        running.clock.skew_s += 4000
+        running.one_pass()
+        assert verified == []
+
+
+def test_who_approved_is_told_what_their_approval_was_used_up_for(built: tuple[Approving, int]) -> None:
+    approving, number = built
+    shop, plan = approving.shop, approving.plan(number)
+    with shop.reconciler() as running:
+        begun(approving, running, number)
+        shop.pulls.close(number)
+        running.one_pass()
+        assert results(approving) == ["dropped"]
+        shop.pulls.reopen(number)
+        running.one_pass()
+        assert running.repository.publisher is not None
+        served = running.repository.publisher.board.by_digest(plan.digest())
+    assert served is not None
+    (judged,) = served.approvals
+    assert judged.code == "already-consumed"
+    assert "pr-closed" in judged.text

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from reconciler.approval.evaluate import MARKERS_MAX
+from reconciler.approval.policy import PRINCIPALS_MAX
 from reconciler.publishing import wording
 from state.git import CommitId, RefName
 from state.oci import Digest, Repository
@@ -25,7 +27,7 @@ def pin(file: str, key: str = "image.ref") -> Edit:
 
 def test_a_body_of_long_names_is_one_that_a_forge_takes_and_says_what_it_leaves_out() -> None:
     many = plan(*(pin(f"{'values/' * 40}{number:04}.yaml") for number in range(1000)))
-    text = wording.body(many, ("0" * 32,) * 8, ("a" * 63,) * 8, CommitId("b" * 40))
+    text = wording.body(many, ("0" * 32,) * MARKERS_MAX, ("a" * 63,) * PRINCIPALS_MAX, CommitId("b" * 40))
     shown = text.count(f"`ghcr.io/acme/orders@{DIGEST}`")
     assert 50 < shown < 200
     assert len(text) < TAKEN_CHARS
