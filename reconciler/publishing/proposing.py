@@ -300,6 +300,9 @@ class Proposer:
         try:
             lane.writer.push(proposal.branch, proposal.commit, desk.recorder.confirm)
         except StaleObservation as error:
+            standing = desk.recorder.history.publishing.proposals[proposal.branch]
+            if (tip := lane.writer.tip(proposal.branch)) is None or tip in standing.commits:
+                raise  # nobody took it: something else was in the way, such as a lock, or a branch `ameide`
             self._conclude(intent, proposal, ProposalState.HANDS_OFF, str(error), emit)
             return
         # The world may have moved while the branch was pushed: revocations first, since they are in a channel.

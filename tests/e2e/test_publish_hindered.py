@@ -204,3 +204,19 @@ def test_who_approved_is_told_what_their_approval_was_used_up_for(built: tuple[A
     (judged,) = served.approvals
     assert judged.code == "already-consumed"
     assert "pr-closed" in judged.text
+
+
+@pytest.mark.parametrize("name", ["ameide", "ameide/dev"])
+def test_a_branch_that_leaves_no_room_for_ours_is_no_hand_on_it(built: tuple[Approving, int], name: str) -> None:
+    approving, number = built
+    gitops = pygit2.Repository(str(approving.gitops))
+    with approving.shop.reconciler() as running:
+        approving.commits({"NOTES.md": "mine\n"}, RefName.branch(name))
+        approving.approves(number, "alice")
+        running.one_pass()
+        assert running.events("proposal_failed")
+        assert results(approving) == []
+        gitops.references.delete(RefName.branch(name))
+        running.one_pass()
+    assert states(approving) == results(approving) == ["open"]
+    approving.shop.verified()
