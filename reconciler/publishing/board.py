@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final, NamedTuple
 
 from reconciler.approval.codes import Code, explained
-from reconciler.approval.served import Judged, Missing, ServedPlan
+from reconciler.approval.served import CURRENT_MAX_CHARS, Judged, Missing, ServedPlan
 from reconciler.matrix import DONE, Cell
 from reconciler.publishing.planning import Planning
 from reconciler.publishing.proposing import Told
@@ -65,7 +65,7 @@ class Board:
             if cell.state not in DONE and len(reasons) < REASONS_MAX:
                 reasons.append(f"{cell.component or 'the whole head'}: {cell.reason}")
         for (number, target), why in planning.problems.items():
-            missing.setdefault(number, []).append(f"target {target}: {why}")
+            missing.setdefault(number, []).append(f"target {target}: {_spelt(why)}")
         told = {number: tuple(reasons) for number, reasons in missing.items()}
         self._shown = _Shown(plans, newest, told, frozenset(planning.targets))
 
@@ -101,7 +101,13 @@ def _judged(marker: str, told: Told | None) -> Judged:
 
 def _current(planning: Planning, digest: Digest, plan: PinPlan) -> tuple[str | None, ...]:
     known = planning.current.get(digest, {})
-    return tuple(known.get((e.file, e.key)) for e in plan.edits)
+    values = [known.get((e.file, e.key)) for e in plan.edits]
+    return tuple(None if value is None else _spelt(value)[:CURRENT_MAX_CHARS] for value in values)
+
+
+def _spelt(text: str) -> str:
+    """As it can be written: a file may hold half a character, and has no way to keep its plan from being served."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 class Boards:

@@ -10,8 +10,10 @@ import pytest
 
 from reconciler.approval import envelopes
 from reconciler.approval.approvers import Signed
+from reconciler.approval.served import ServedPlan
 from reconciler.approval.signatures import Signers
 from reconciler.publishing import intake, proposing
+from state import canonical
 from state.entry import Kind
 from state.git import RefName
 from state.oci import Digest
@@ -220,3 +222,17 @@ def test_a_branch_that_leaves_no_room_for_ours_is_no_hand_on_it(built: tuple[App
         running.one_pass()
     assert states(approving) == results(approving) == ["open"]
     approving.shop.verified()
+
+
+@pytest.mark.parametrize("value", ["x" * 5000, "\\ud800"])
+def test_what_stands_in_a_pin_now_keeps_no_plan_from_being_served(built: tuple[Approving, int], value: str) -> None:
+    approving, number = built
+    plan = approving.plan(number)
+    approving.commits({plan.edits[0].file: f'image: {{ref: "{value}"}}\n'})
+    with approving.shop.reconciler() as running:
+        running.one_pass()
+        assert running.repository.publisher is not None
+        served = running.repository.publisher.board.newest(number, "dev")
+    assert isinstance(served, ServedPlan)
+    raw = canonical.dumps(served.to_json())
+    assert ServedPlan.from_json(canonical.loads_object(raw, what="plan", max_bytes=len(raw))) == served

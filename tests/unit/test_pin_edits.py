@@ -481,3 +481,9 @@ def test_a_file_with_many_pins_is_not_parsed_once_for_each_of_them(monkeypatch: 
     monkeypatch.setattr(pins, "read", counted)
     verify(before, after, made)
     assert len(parsed) <= 3  # before, after, and once for the policy
+
+
+@pytest.mark.parametrize("last", ["tag", "newTag", "newName", "repository", "registry"])
+def test_a_part_of_a_reference_is_no_place_for_the_whole_of_it(last: str) -> None:
+    (problem,) = refusal(f"image: {{{last}: x}}\n", f"image.{last}")
+    assert f"{last} holds a part of a reference" in problem
