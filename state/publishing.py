@@ -171,6 +171,8 @@ class Publishing:
         """Plan → the base branch of its pull request when it was recorded."""
         self.markers: dict[str, LoggedMarker] = {}
         """Marker id → the first marker that had it; approvals and admissions."""
+        self._approvals: dict[Digest, list[str]] = {}
+        """Plan → the ids of its approvals."""
         self.people: dict[tuple[int, CommitId], People] = {}
         """(pull request, head) → whose they are, as recorded with a plan: a promotion may come when it is closed."""
         self.marker_digests: set[Digest] = set()
@@ -205,7 +207,10 @@ class Publishing:
                     statement=Digest(body.text("statement")),
                     plan=Digest(plan_digest) if (plan_digest := body.text_or_none("plan")) is not None else None,
                 )
-                self.markers.setdefault(marker.id, marker)  # an id belongs to the first envelope that had it
+                if marker.id not in self.markers:  # an id belongs to the first envelope that had it
+                    self.markers[marker.id] = marker
+                    if marker.plan is not None:
+                        self._approvals.setdefault(marker.plan, []).append(marker.id)
                 self.marker_digests.add(Digest(body.text("digest")))
             case Kind.REVOCATION:
                 self.revoked.setdefault(body.text("id"), entry_id)
@@ -225,7 +230,7 @@ class Publishing:
 
     def of_plan(self, plan: Digest) -> list[str]:
         """The ids of the approvals of `plan`, in the order in which they were recorded."""
-        return [marker.id for marker in self.markers.values() if marker.plan == plan]
+        return list(self._approvals.get(plan, ()))
 
     def live(self) -> list[Standing]:
         """Every GitOps pull request that may still need something, in order of branch."""

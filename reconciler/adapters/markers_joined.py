@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain, zip_longest
 
 from reconciler.ports import Markers
 from state.errors import ReconcilerError
@@ -22,14 +23,14 @@ class JoinedMarkers:
         self._failed = failed
 
     def pending(self) -> Sequence[bytes]:
-        """What all channels have, each envelope once."""
-        found: dict[bytes, None] = {}
+        """What all channels have, each envelope once, in turns: a channel full of junk holds up itself alone."""
+        found: list[Sequence[bytes]] = []
         for name, channel in self._channels.items():
             try:
-                found.update(dict.fromkeys(channel.pending()))
+                found.append(channel.pending())
             except ReconcilerError as error:
                 self._failed(name, error)
-        return tuple(found)
+        return tuple(dict.fromkeys(raw for raw in chain.from_iterable(zip_longest(*found)) if raw is not None))
 
     def done(self, markers: Iterable[Digest]) -> None:
         """Tells every channel."""

@@ -20,6 +20,8 @@ from state.pin_plan import PinPlan
 
 SKEW_S: Final = 60
 """How far the clocks of approver and reconciler may be apart."""
+MARKERS_MAX: Final = 200
+"""That one publish consumes; there are not more principals."""
 _NOTHING: Final[Mapping[str, Digest]] = {}
 _UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e]")
 
@@ -72,7 +74,7 @@ class Granted(NamedTuple):
 
     principals: tuple[str, ...]
     markers: tuple[Signed, ...]
-    """All of them are consumed; one each id."""
+    """All of them are consumed; one each id. Of very many those that add a person come first."""
     plan: Digest
     refused: tuple[Refusal, ...] = ()
     """Others that were offered and do not count."""
@@ -149,7 +151,7 @@ def evaluate(  # noqa: PLR0917 - the question's parts, in the order in which it 
         found = {refusal.marker: refusal for refusal in refused} | missing
         order = dict.fromkeys(signed.digest for signed in markers)
         return Refused(tuple(found[digest] for digest in order if digest in found))
-    return Granted(tuple(people), tuple(good.values()), about.plan, tuple(refused))
+    return Granted(tuple(people), _bounded(good.values()), about.plan, tuple(refused))
 
 
 def judge_admission(
@@ -336,6 +338,17 @@ def _needed(rule: Rule, facts: Facts) -> tuple[int, str]:
     if rule.threshold < 2 and unknown:
         return 2, f" while the {' and the '.join(unknown)} of the head {'are' if len(unknown) > 1 else 'is'} unknown"
     return rule.threshold, ""
+
+
+def _bounded(good: Iterable[Signed]) -> tuple[Signed, ...]:
+    """Everybody is heard, however often somebody approves: what a publish says of its approvals has to end."""
+    people: set[str] = set()
+    first: list[Signed] = []
+    more: list[Signed] = []
+    for signed in good:
+        (more if people.issuperset(signed.principals) else first).append(signed)
+        people.update(signed.principals)
+    return (*first, *more)[: max(MARKERS_MAX, len(first))]
 
 
 def _drift(facts: Facts) -> str:

@@ -13,7 +13,8 @@ from state.oci import Digest
 from state.pin_plan import PLAN_MAX_BYTES, PinPlan
 
 SERVED_MAX_BYTES = 2 * PLAN_MAX_BYTES
-_CURRENT_MAX_CHARS = 1024
+CURRENT_MAX_CHARS = 1024
+"""Of what a place holds now."""
 
 
 class Judged(NamedTuple):
@@ -103,6 +104,6 @@ def _judged(row: Mapping[str, Json]) -> Judged:
 
 
 def _current(row: Json) -> str | None:
-    if row is not None and (not isinstance(row, str) or len(row) > _CURRENT_MAX_CHARS):
+    if row is not None and (not isinstance(row, str) or len(row) > CURRENT_MAX_CHARS):
         raise InvalidValue("served plan: a current value is a text or null")
     return row

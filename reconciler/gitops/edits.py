@@ -7,7 +7,7 @@ are replaced. `reconciler.gitops.difference` checks the result without any of th
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from reconciler.gitops import references
 from reconciler.gitops.documents import File, line, read
@@ -15,6 +15,8 @@ from reconciler.gitops.keys import Key
 from reconciler.gitops.places import Finder, Place, Problem, sibling, tag_beside
 from state.errors import ConfigError, InvalidValue
 from state.pin_plan import Edit
+
+_PARTS: Final = frozenset({"tag", "newTag", "newName", "repository", "registry"})
 
 
 class Located(Protocol):
@@ -113,7 +115,9 @@ def policy_problems(files: Mapping[str, bytes], edits: Iterable[Edit]) -> list[s
     problems: list[str] = []
     by_file: dict[str, Finder] = {}
     for edit in edits:
-        finder = by_file.setdefault(edit.file, Finder(read(files[edit.file], edit.file)))
+        if edit.file not in by_file:
+            by_file[edit.file] = Finder(read(files[edit.file], edit.file))
+        finder = by_file[edit.file]
         try:
             key = Key.parse(edit.key)
             place = finder.find(key)
@@ -133,6 +137,8 @@ def _placed(finder: Finder, edit: Edit) -> tuple[Place, str]:
     """The place of an edit and the value for it. Raises Problem or InvalidValue."""
     key = Key.parse(edit.key)
     place = finder.find(key)
+    if (last := key.steps[-1].name) in _PARTS:
+        raise Problem(f"{last} holds a part of a reference; name a place for the whole of it, or the digest beside it")
     if not key.holds_digest:
         return place, edit.image
     beside, at = sibling(place.mapping), line(place.mapping)

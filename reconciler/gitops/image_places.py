@@ -2,8 +2,9 @@
 
 What is looked at: `image` and `…Image` as text (pods, jobs, custom resources), `image` as a mapping with `ref` or with
 `repository`, `tag` and `digest` (charts), any mapping with `repository` beside `tag` or `digest`, `ref` that holds an
-image, kustomize `images`, and helm parameters of an Application. `version`, `targetRevision`, `repoURL` and a `ref`
-that names a git revision are none of them. A place below `enabled: false` may be empty.
+image, kustomize `images`, helm parameters of an Application, and operations of a JSON patch on an `image`. Helm values
+and kustomize patches that are written as a text are read like the rest. `version`, `targetRevision`, `repoURL` and a
+`ref` that names a git revision are none of them. A place below `enabled: false` may be empty.
 """
 
 from __future__ import annotations
@@ -14,15 +15,17 @@ from typing import Final, NamedTuple
 
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from reconciler.gitops.documents import is_null, line, merged, text_of
+from reconciler.gitops.documents import FILE_MAX_BYTES, is_null, line, merged, read, text_of
 from reconciler.gitops.references import Judged, Verdict, judge, judge_parts, split
+from state.errors import ConfigError
 
+_UNREADABLE: Final = "unreadable"
 RULES: Final = {
     Verdict.EMPTY.value: "What is deployed names its image.",
     Verdict.NO_DIGEST.value: "Every image is pinned by digest.",
     Verdict.FLOATING_TAG.value: "A tag beside a digest is a commit or a version.",
     Verdict.MALFORMED.value: "An image is one literal reference.",
-    "unreadable": "Every YAML file can be read, so that its images can be checked.",
+    _UNREADABLE: "Every YAML file can be read, so that its images can be checked.",
 }
 _REMEDIES: Final = {
     Verdict.EMPTY: "pin it as repository@sha256:…, or set enabled: false",
@@ -32,6 +35,8 @@ _REMEDIES: Final = {
 }
 _IMAGE_KEY: Final = re.compile(r"(?:[A-Za-z0-9_-]*[a-z0-9])?Image")
 _PARAMETER: Final = re.compile(r"(?:.*\.)?image(?:\.ref)?")
+_TAG_PARAMETER: Final = re.compile(r"(?:.*\.)?image\.tag")
+_SOME_DIGEST: Final = "sha256:" + "0" * 64
 
 
 class Found(NamedTuple):
@@ -43,25 +48,31 @@ class Found(NamedTuple):
     remedy: str
 
 
-def findings(root: Node) -> Iterator[Found]:
-    """Every forbidden place once, in no order. What an alias leads to is judged under each name that it has."""
-    kind = text_of(root, "kind")
-    seen: set[tuple[int, str, bool]] = set()
+def findings(root: Node, *, in_set: bool = False) -> Iterator[Found]:
+    """Every forbidden place once, in no order. What an alias leads to is judged under each name that it has.
+
+    `in_set`: it is a text in an ApplicationSet, so `{{…}}` is filled in.
+    """
+    in_set = in_set or text_of(root, "kind") == "ApplicationSet"
+    seen: set[tuple[int, str, bool, bool, bool]] = set()
     told: set[int] = set()
     waiting: list[tuple[Node, str, bool]] = [(root, "", True)]
     while waiting:
         node, at, enabled = waiting.pop()
-        visit = id(node), at.rpartition(".")[2], enabled
+        visit = id(node), at.rpartition(".")[2], enabled, _of_kustomize(at), _of_helm(at)
         if visit in seen:
             continue
         seen.add(visit)
         if isinstance(node, SequenceNode):
             waiting.extend((child, at, enabled) for child in node.value)
+        if isinstance(node, ScalarNode) and id(node) not in told and _is_inner(at):
+            told.add(id(node))
+            yield from _inner(node, in_set)
         if not isinstance(node, MappingNode):
             continue
         enabled = enabled and not _disabled(node)
         for place, judged in _judged(node, at):
-            templated = kind == "ApplicationSet" and "{{" in str(getattr(place, "value", ""))
+            templated = in_set and "{{" in str(getattr(place, "value", ""))
             empty = judged.verdict is Verdict.EMPTY and not enabled
             if judged.allowed or templated or empty or id(place) in told:
                 continue
@@ -70,6 +81,26 @@ def findings(root: Node) -> Iterator[Found]:
         for key, value in node.value:
             name = str(key.value) if isinstance(key, ScalarNode) else ""
             waiting.append((value, f"{at}.{name}" if at else name, enabled))
+
+
+def _is_inner(at: str) -> bool:
+    """Whether a text here is YAML of its own: helm values, a kustomize patch."""
+    return at.endswith("helm.values") or at.rpartition(".")[2] in {"patch", "patchesStrategicMerge"}
+
+
+def _inner(node: ScalarNode, in_set: bool) -> Iterator[Found]:
+    """What is found in such a text. In a block of lines its first line is the one after the node's."""
+    text, before = _text(node), line(node) - (node.style not in {"|", ">"})
+    try:
+        roots = read(text.encode(), "", max_bytes=FILE_MAX_BYTES).roots
+    except ConfigError as error:
+        if not (in_set and "{{" in text):
+            why = str(error).removeprefix(": ")
+            yield Found(_UNREADABLE, line(node), why, "correct this text, so that its images can be checked")
+        return
+    for root in roots:
+        for one in findings(root, in_set=in_set):
+            yield one._replace(line=before + (one.line if node.style in {"|", ">"} else 1))
 
 
 def _judged(node: MappingNode, at: str) -> Iterator[tuple[Node, Judged]]:
@@ -88,14 +119,29 @@ def _judged(node: MappingNode, at: str) -> Iterator[tuple[Node, Judged]]:
             if found is not None and (found.digest or (_host(found.repository) and (found.tag or key != "ref"))):
                 yield value, judge(text)
     yield from _parts(node, own, in_image=name == "image")
-    if at == "images" or at.endswith("kustomize.images"):
+    if _of_kustomize(at):
         yield from _kustomized(own)
-    if set(own) >= {"name", "value"} and _PARAMETER.fullmatch(_text(own["name"])) and "helm" in at.split("."):
+    if set(own) >= {"name", "value"} and _of_helm(at):
+        parameter, value_text = _text(own["name"]), _text(own["value"])
+        if _PARAMETER.fullmatch(parameter):
+            yield own["value"], judge(value_text)
+        elif _TAG_PARAMETER.fullmatch(parameter):  # its digest may be in a file of values
+            yield own["value"], judge_parts(value_text, None if "@" in value_text else _SOME_DIGEST)
+    operation = set(own) >= {"op", "path", "value"} and _text(own["path"]).endswith("/image")
+    if operation and isinstance(own["value"], ScalarNode):
         yield own["value"], judge(_text(own["value"]))
     if name == "kustomize" and isinstance(images := own.get("images"), SequenceNode):
         for item in images.value:
             if isinstance(item, ScalarNode):
                 yield item, judge(str(item.value).rpartition("=")[2])
+
+
+def _of_kustomize(at: str) -> bool:
+    return at == "images" or at.endswith("kustomize.images")
+
+
+def _of_helm(at: str) -> bool:
+    return "helm" in at.split(".")
 
 
 def _parts(node: MappingNode, own: dict[str, Node], *, in_image: bool) -> Iterator[tuple[Node, Judged]]:

@@ -56,6 +56,10 @@ _FORMS: Final = tuple(
     )
 )
 _SCHEMA: Final = re.compile(rb"^kind: CustomResourceDefinition[ ]*\r?$", re.MULTILINE)
+_SCHEMA_HEAD: Final = re.compile(rb"(?:\xef\xbb\xbf)?(?:(?:---)?[ ]*(?:#[^\n]*)?\r?\n)*[a-z]")
+_AT_ROOT: Final = re.compile(rb"^[^ #\r\n].*$", re.MULTILINE)
+_SCHEMA_ROOT: Final = re.compile(rb"(?:apiVersion|kind|metadata|spec|status):(?:[ ].*)?\r?|---[ ]*(?:#.*)?\r?")
+_OTHER_BREAK: Final = re.compile(rb"\r(?!\n)|\xc2\x85|\xe2\x80[\xa8\xa9]")
 _SEPARATOR: Final = re.compile(rb"^---(?=\s|\Z)", re.MULTILINE)
 _EXPLICIT_KEY: Final = re.compile(rb"(?:^|[-{,\[?:])[ ]*\?\s", re.MULTILINE)
 
@@ -76,8 +80,17 @@ def suspects(raw: bytes) -> Iterator[Chunk]:
     for start, end in zip(starts, [*starts[1:], len(raw)], strict=True):
         part = raw[start:end]
         # A schema describes images and holds none.
-        if is_suspect(part) and (directives or not _SCHEMA.search(part)):
+        if is_suspect(part) and (directives or not _is_schema(part)):
             yield Chunk(part, raw.count(b"\n", 0, start))
+
+
+def _is_schema(raw: bytes) -> bool:
+    """Whether every reader takes this document for a schema: the line that says so is its one `kind`, not a part of
+    some text, nor one of two."""
+    if not _SCHEMA.search(raw) or not _SCHEMA_HEAD.match(raw) or _OTHER_BREAK.search(raw):
+        return False
+    rows = _AT_ROOT.findall(raw)
+    return all(map(_SCHEMA_ROOT.fullmatch, rows)) and sum(row.startswith(b"kind:") for row in rows) == 1
 
 
 def is_suspect(raw: bytes) -> bool:

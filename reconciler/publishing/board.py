@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, NamedTuple
 
-from reconciler.approval.served import Judged, Missing, ServedPlan
+from reconciler.approval.codes import Code, explained
+from reconciler.approval.served import CURRENT_MAX_CHARS, Judged, Missing, ServedPlan
 from reconciler.matrix import DONE, Cell
 from reconciler.publishing.planning import Planning
 from reconciler.publishing.proposing import Told
 from state.oci import Digest
 from state.pin_plan import PinPlan
-from state.publishing import Publishing
+from state.publishing import ProposalState, Publishing
 
 REASONS_MAX: Final = 200
 APPROVALS_MAX: Final = 50
@@ -43,16 +44,17 @@ class Board:
         """Serve this from now on. `refused` says why approvals have not led to a pull request."""
         bases = {**publishing.plan_bases, **planning.approved_bases}
         approvals: dict[Digest, list[Judged]] = {}
-        for marker in publishing.markers.values():
-            if marker.plan is not None:
-                approvals.setdefault(marker.plan, []).append(_judged(marker.id, refused.get(marker.id)))
+        used = _used_for_nothing(publishing)
+        for digest in publishing.plans:
+            ids = publishing.of_plan(digest)[-APPROVALS_MAX:]
+            approvals[digest] = [_judged(marker, refused.get(marker) or used.get(marker)) for marker in ids]
         plans = {
             digest: ServedPlan(
                 plan,
                 bases[digest],
                 policy,
                 _current(planning, digest, plan),
-                tuple(approvals.get(digest, ())[-APPROVALS_MAX:]),
+                tuple(approvals[digest]),
             )
             for digest, plan in publishing.plans.items()
         }
@@ -63,7 +65,7 @@ class Board:
             if cell.state not in DONE and len(reasons) < REASONS_MAX:
                 reasons.append(f"{cell.component or 'the whole head'}: {cell.reason}")
         for (number, target), why in planning.problems.items():
-            missing.setdefault(number, []).append(f"target {target}: {why}")
+            missing.setdefault(number, []).append(f"target {target}: {_spelt(why)}")
         told = {number: tuple(reasons) for number, reasons in missing.items()}
         self._shown = _Shown(plans, newest, told, frozenset(planning.targets))
 
@@ -83,13 +85,29 @@ class Board:
         return Missing(shown.missing[pull_request] or ("its release set is not published yet",))
 
 
+def _used_for_nothing(publishing: Publishing) -> Mapping[str, Told]:
+    """Approvals that were consumed by a publish that then was not carried out, and why."""
+    return {
+        marker: Told(Code.ALREADY_CONSUMED, explained(Code.ALREADY_CONSUMED, f"nothing was opened: {standing.why}"))
+        for standing in publishing.proposals.values()
+        if standing.state is ProposalState.DROPPED
+        for marker in standing.proposal.approvals
+    }
+
+
 def _judged(marker: str, told: Told | None) -> Judged:
     return Judged(marker) if told is None else Judged(marker, told.code.value, told.text)
 
 
 def _current(planning: Planning, digest: Digest, plan: PinPlan) -> tuple[str | None, ...]:
     known = planning.current.get(digest, {})
-    return tuple(known.get((e.file, e.key)) for e in plan.edits)
+    values = [known.get((e.file, e.key)) for e in plan.edits]
+    return tuple(None if value is None else _spelt(value)[:CURRENT_MAX_CHARS] for value in values)
+
+
+def _spelt(text: str) -> str:
+    """As it can be written: a file may hold half a character, and has no way to keep its plan from being served."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 class Boards:

@@ -14,8 +14,8 @@ from typing import Final, NamedTuple
 
 from reconciler.approval.approvers import ApproversPolicy, Signed
 from reconciler.approval.codes import Code, RefusedMarker, explained
-from reconciler.approval.envelopes import verify
-from reconciler.approval.evaluate import may_revoke
+from reconciler.approval.envelopes import inspect, verify
+from reconciler.approval.evaluate import SKEW_S, may_revoke
 from reconciler.approval.signatures import Signers
 from reconciler.events import Emitter, Event
 from reconciler.ports import LogStore, Markers
@@ -52,7 +52,12 @@ class Intake:
         self._log = log
         self._over: list[Digest] = []
         """What arrived in the last `take` and had been recorded or dropped before it."""
+        self._early: dict[Digest, Signed] = {}
+        """Revocations of markers that have not come, by envelope: verified once, by the policy `_early_by`."""
+        self._early_by: Digest | None = None
         self._known: OrderedDict[Digest, Signed] = OrderedDict()
+        self._ends: dict[str, int] = {}
+        """Marker id → when its time is over."""
         self.dropped: OrderedDict[Digest, Dropped] = OrderedDict()
         """What was dropped lately, by the envelope's digest."""
 
@@ -64,15 +69,19 @@ class Intake:
         signers = self._signers()
         logged = self._recorder.history.publishing.marker_digests
         arrived = {Digest.of(raw): raw for raw in self._markers.pending()}
-        self._over = [digest for digest in arrived if digest in logged or digest in self.dropped]
-        fresh = [raw for digest, raw in arrived.items() if digest not in self._over]
-        # Revocations last: what they revoke may have arrived with them.
-        signed = []
+        over = {digest for digest in arrived if digest in logged or digest in self.dropped}
+        self._over = [digest for digest in arrived if digest in over]
+        known = self._early if self._early_by == (policy := signers.policy.digest()) else {}
+        self._early = {d: one for d, one in known.items() if d in arrived and d not in over}
+        self._early_by = policy
+        signed = [(arrived[digest], one) for digest, one in self._early.items()]
+        fresh = [raw for digest, raw in arrived.items() if digest not in over and digest not in self._early]
         for raw in fresh[:PER_PASS_MAX]:
             try:
                 signed.append((raw, verify(raw, signers)))
             except RefusedMarker as refused:
                 self._drop(Digest.of(raw), Dropped(refused.code, refused.text), emit)
+        # Revocations last: what they revoke may have arrived with them.
         signed.sort(key=lambda pair: isinstance(pair[1].marker, Revocation))
         for raw, one in signed:
             self._record(raw, one, signers.policy, emit)
@@ -89,6 +98,14 @@ class Intake:
         while len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)
         return made
+
+    def ended(self, marker: LoggedMarker, now: int) -> bool:
+        """Whether its time is over for good. Each envelope is opened once for that, and no signature is verified: the
+        log has years of them."""
+        if marker.id not in self._ends:
+            said = inspect(base64.b64decode(marker.envelope, validate=True))
+            self._ends[marker.id] = said.issued_at if isinstance(said, Revocation) else said.not_after
+        return self._ends[marker.id] + SKEW_S < now
 
     def tidy(self) -> None:
         """Let channels forget what was recorded by an earlier `take`, once the log would survive this machine."""
@@ -126,7 +143,8 @@ class Intake:
             case Revocation():
                 known = publishing.markers.get(marker.id)
                 if known is None:
-                    return  # not dropped for good: what it revokes may still come
+                    self._early[digest] = signed  # not dropped for good: what it revokes may still come
+                    return
                 if not self._may_revoke(signed, known, policy):
                     self._drop(digest, Dropped(Code.NOT_APPROVER, explained(Code.NOT_APPROVER)), emit)
                     return

@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 
 from reconciler.approval.approvers import ApproversPolicy, Signed
 from reconciler.approval.codes import Code, Refusal, RefusedMarker, explained
-from reconciler.approval.evaluate import SKEW_S, Granted, Refused, evaluate
+from reconciler.approval.evaluate import Granted, Refused, evaluate
 from reconciler.approval.evaluate import Standing as Consumption
 from reconciler.events import Emitter, Event
 from reconciler.gitops import difference, edits
@@ -32,7 +32,7 @@ from reconciler.record import Recorder
 from state.approval import Approval, Marker
 from state.canonical import Json
 from state.entry import Kind
-from state.errors import WRITER_STOPS, IntegrityError, ReconcilerError, StaleObservation, Terminal
+from state.errors import WRITER_STOPS, IntegrityError, ReconcilerError, StaleObservation, Terminal, Unavailable
 from state.git import CommitId
 from state.observed import Snapshot
 from state.oci import Digest
@@ -40,7 +40,10 @@ from state.pin_plan import PinPlan
 from state.publishing import Proposal, ProposalState, Step
 
 PER_PASS_MAX: Final = 20
-"""Plans that one pass judges approvals for; the next pass goes on."""
+"""Plans that one pass judges approvals for; the next pass goes on with those that have waited longest."""
+
+_PASSING: Final = frozenset({Code.NO_PLAN, Code.HEAD_UNSTABLE})
+"""What may be otherwise in a moment, as where the inventory could not be read: no reason to use up an approval."""
 
 _PUBLISHED: Final = frozenset({ProposalState.INTENDED, ProposalState.OPEN, ProposalState.MERGED})
 
@@ -83,6 +86,8 @@ class Proposer:
         """Marker id → why it has not led to a pull request, as of the last pass; for explaining it."""
         self._told: dict[str, Told] = {}
         """The same as of the pass before: what stays as it is, is told once."""
+        self._turns: dict[tuple[str, Digest], int] = {}
+        """(target, plan) → the turn in which its approvals were judged last."""
 
     def run(self, seen: Snapshot, emit: Emitter, stopping: Callable[[], bool]) -> None:
         """Go on with what was begun, then open what is approved.
@@ -94,7 +99,14 @@ class Proposer:
         for intent, proposals in list(publishing.open_steps.items()):
             if proposals[0].step is Step.OPEN and not stopping():
                 self._guarded(proposals[0].plan, emit, partial(self._resume, intent, proposals[0], seen, emit))
-        for (target, plan), markers in list(self._approvals(emit).items())[:PER_PASS_MAX]:
+        try:
+            groups = self._in_turn(self._approvals(emit), seen, emit)
+        except ReconcilerError as error:
+            # The policy cannot be read, so nobody is an approver; what is open is looked after all the same.
+            self.refused = dict(self._told)
+            emit.emit(Event.PASS_PROBLEM, error=f"approvals: {error}")
+            return
+        for (target, plan), markers in groups.items():
             if not stopping():
                 self._guarded(plan, emit, partial(self._propose, (target, plan), markers, seen, emit))
 
@@ -118,18 +130,35 @@ class Proposer:
             if marker.kind != "approval" or marker.id in publishing.consumed or marker.id in publishing.revoked:
                 continue
             try:
+                if self._desk.intake.ended(marker, now):
+                    if marker.plan in publishing.plans:
+                        self._refuse_one(marker.id, Told(Code.EXPIRED, explained(Code.EXPIRED)), emit)
+                    continue
                 signed = self._desk.intake.read(marker)
             except RefusedMarker as refused:
                 self._refuse_one(marker.id, Told(refused.code, refused.text), emit)
                 continue
             approval = signed.marker
-            if not isinstance(approval, Approval):
-                continue
-            if approval.not_after + SKEW_S < now:
-                self._refuse_one(marker.id, Told(Code.EXPIRED, explained(Code.EXPIRED)), emit)
-            else:
+            if isinstance(approval, Approval):
                 groups.setdefault((approval.target, approval.plan), []).append(signed)
         return groups
+
+    def _in_turn(
+        self, groups: Mapping[tuple[str, Digest], list[Signed]], seen: Snapshot, emit: Emitter
+    ) -> dict[tuple[str, Digest], list[Signed]]:
+        """Those to judge in this pass: what is refused each time takes turns with the rest, and what nothing has to be
+        read for takes none."""
+        plans, waiting = self._desk.recorder.history.publishing.plans, dict(groups)
+        for about in [about for about in groups if about[0] not in self._desk.lanes or about[1] not in plans]:
+            self._refuse([_because(m, _why_no_plan(m.marker, seen)) for m in waiting.pop(about)], emit)
+        order = sorted(waiting, key=lambda about: self._turns.get(about, 0))
+        turn = 1 + max(self._turns.values(), default=0)
+        self._turns = {about: self._turns.get(about, 0) for about in order}
+        self._turns.update(dict.fromkeys(order[:PER_PASS_MAX], turn))
+        for marker in (m.marker.id for about in order[PER_PASS_MAX:] for m in waiting[about]):
+            if marker in self._told:
+                self.refused[marker] = self._told[marker]
+        return {about: waiting[about] for about in order[:PER_PASS_MAX]}
 
     def _judge(
         self, lane: Lane, plan: PinPlan, markers: Sequence[Signed], seen: Snapshot, intent: CommitId | None = None
@@ -153,10 +182,7 @@ class Proposer:
 
     def _propose(self, about: tuple[str, Digest], markers: list[Signed], seen: Snapshot, emit: Emitter) -> None:
         target, digest = about
-        lane, plan = self._desk.lanes.get(target), self._desk.recorder.history.publishing.plans.get(digest)
-        if lane is None or plan is None:
-            self._refuse([_because(m, _why_no_plan(m.marker, seen)) for m in markers], emit)
-            return
+        lane, plan = self._desk.lanes[target], self._desk.recorder.history.publishing.plans[digest]
         judged = self._judge(lane, plan, markers, seen)
         if isinstance(judged, Refused):
             self._refuse(judged.markers, emit)
@@ -245,6 +271,11 @@ class Proposer:
         except RefusedMarker as refused:
             self._drop(intent, lane, proposal, f"{refused.code.value}: {refused.text}", emit)
             return
+        # Before anything that may fail each time, so that this ends with its approvals at the latest.
+        judged = self._judge(lane, plan, signed, seen, intent)
+        if isinstance(judged, Refused):
+            self._refused_late(intent, lane, proposal, judged, emit)
+            return
         lane.base()  # this and the next bring the objects that the commit was made on
         lane.writer.tip(proposal.branch)
         before = lane.files(proposal.parents[0], plan.edits)
@@ -269,14 +300,16 @@ class Proposer:
         try:
             lane.writer.push(proposal.branch, proposal.commit, desk.recorder.confirm)
         except StaleObservation as error:
+            standing = desk.recorder.history.publishing.proposals[proposal.branch]
+            if (tip := lane.writer.tip(proposal.branch)) is None or tip in standing.commits:
+                raise  # nobody took it: something else was in the way, such as a lock, or a branch `ameide`
             self._conclude(intent, proposal, ProposalState.HANDS_OFF, str(error), emit)
             return
         # The world may have moved while the branch was pushed: revocations first, since they are in a channel.
         desk.intake.take(emit)
         judged = self._judge(lane, plan, markers, seen, intent)
         if isinstance(judged, Refused):
-            why = "; ".join(f"{refusal.code.value}: {refusal.text}" for refusal in judged.markers)
-            self._drop(intent, lane, proposal, why, emit)
+            self._refused_late(intent, lane, proposal, judged, emit)
             return
         tip = lane.writer.tip(proposal.branch)
         if tip is not None and tip != proposal.commit:
@@ -304,6 +337,13 @@ class Proposer:
         title = wording.title(plan)
         body = wording.body(plan, made.proposal.approvals, made.approved_by, self._desk.log.tip())
         return lane.changes.open_change(plan.branch, lane.target.base, title, body)
+
+    def _refused_late(self, intent: CommitId, lane: Lane, proposal: Proposal, judged: Refused, emit: Emitter) -> None:
+        """The premise is gone, so nothing is opened. Raises Unavailable where that is not known: it is asked again."""
+        why = "; ".join(f"{refusal.code.value}: {refusal.text}" for refusal in judged.markers)
+        if all(refusal.code in _PASSING for refusal in judged.markers):
+            raise Unavailable(f"{proposal.branch.short}: cannot be judged now, and is tried again: {why}")
+        self._drop(intent, lane, proposal, why, emit)
 
     def _drop(self, intent: CommitId, lane: Lane, proposal: Proposal, why: str, emit: Emitter) -> None:
         """Open nothing. What was opened although no outcome says so, before a crash, goes on to whoever closes it."""

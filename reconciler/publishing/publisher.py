@@ -97,11 +97,13 @@ class Publisher:
             revoked=frozenset(publishing.revoked),
             taken={marker.id: marker.statement for marker in publishing.markers.values()},
         )
-        found = set()
+        found, now = set(), seconds(self._targets.clock.now())
         for logged in publishing.markers.values():
             if logged.kind != "admission":
                 continue
             try:
+                if self.intake.ended(logged, now):
+                    continue
                 signed, policy = self.intake.read(logged), self._policy()
             except (RefusedMarker, ReconcilerError):
                 continue  # nobody is let in by what cannot be verified now
@@ -109,7 +111,7 @@ class Publisher:
             pr = by_number.get(marker.pull_request) if isinstance(marker, Admission) else None
             if pr is None or pr.head_repository_id is None:
                 continue
-            now, own = seconds(self._targets.clock.now()), self._targets.repository_id
+            own = self._targets.repository_id
             if judge_admission(signed, pr, policy, standing, now, repository_id=own, agents=agents) is None:
                 found.add((pr.head_repository_id, pr.number, pr.head))
         return frozenset(found)

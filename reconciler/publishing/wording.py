@@ -13,6 +13,10 @@ from state.pin_plan import PinPlan
 
 TITLE_MAX_CHARS: Final = 120
 _ROWS_MAX: Final = 200
+_ROWS_MAX_CHARS: Final = 40_000
+"""A forge takes 65,536 characters at least, approvals and approvers with it; a text that it refuses would be refused
+each time."""
+_NO_END: Final = str.maketrans("`|", "'/")
 
 
 def commit_message(plan: PinPlan, approvals: tuple[str, ...], principals: tuple[str, ...]) -> str:
@@ -39,7 +43,7 @@ def title(plan: PinPlan) -> str:
 
 def body(plan: PinPlan, approvals: tuple[str, ...], principals: tuple[str, ...], log_tip: CommitId | None) -> str:
     """What is pinned where, who approved it, and how to check that. `log_tip` is an anchor outside of our power."""
-    rows = [f"| `{e.file}` | `{e.key}` | `{e.image}` |" for e in plan.edits[:_ROWS_MAX]]
+    rows = _rows(plan)
     more = len(plan.edits) - len(rows)
     lines = [
         f"Pins the images of pull request #{plan.pull_request} at `{plan.head}` in `{plan.target.environment}`.",
@@ -57,6 +61,19 @@ def body(plan: PinPlan, approvals: tuple[str, ...], principals: tuple[str, ...],
         "Nothing else is changed. A commit of yours on this branch makes it yours; closing it is a no that stays.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _rows(plan: PinPlan) -> list[str]:
+    """As many as there is room for. What could end a cell or its code is written otherwise."""
+    rows: list[str] = []
+    room = _ROWS_MAX_CHARS
+    for edit in plan.edits[:_ROWS_MAX]:
+        row = " | ".join(f"`{text.translate(_NO_END)}`" for text in (edit.file, edit.key, edit.image))
+        room -= len(row)
+        if room < 0:
+            break
+        rows.append(f"| {row} |")
+    return rows
 
 
 def update_message(plan: PinPlan, base: CommitId) -> str:

@@ -166,7 +166,7 @@ OTHERS: Final = (
         "an approval that has ended counts",
         (EVENT, "approvals end"),
         {5},
-        _proposer("_approvals", "if approval.not_after + SKEW_S < now:", "if False:"),
+        _proposer("_approvals", "if self._desk.intake.ended(marker, now):", "if False:"),
         _evaluate("_check_time", "if now > not_after + SKEW_S:", "if 0:"),
     ),
     _row(

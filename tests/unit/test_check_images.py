@@ -60,6 +60,11 @@ def found(text: str) -> list[tuple[int, str]]:
         or "a: 1\n",
         "text: |\n  image: nginx:latest\n# image: nginx:latest\nother: 'image: x'\n",
         f"x: &x {{ref: {GOOD}}}\nimage: *x\n",
+        f"helm:\n  values: |\n    image:\n      ref: {GOOD}\n",
+        "helm:\n  parameters:\n  - name: image.tag\n    value: v1.2.3\n",
+        "kind: ApplicationSet\nhelm:\n  values: |\n    image: {{ .image }}\n",
+        "kind: ApplicationSet\nhelm:\n  values: |\n    image: '{{ .image }}'\n",
+        "- op: replace\n  path: /spec/replicas\n  value: 2\n",
         "kind: ApplicationSet\nspec: {template: {image: {ref: 'ghcr.io/acme/orders:{{.head_sha}}'}}}\n",
         "",
     ],
@@ -112,6 +117,15 @@ def test_what_is_allowed_is_not_found(text: str) -> None:
         (f"a: 1\n---\nimage: {GOOD}\n---\nimage: nginx\n", [(5, "no-digest")]),
         ("%YAML 1.1\n---\nimage: nginx\n", [(3, "no-digest")]),
         ("\ufeffimage: nginx\n", [(1, "no-digest")]),
+        ("kind: Application\nhelm:\n  values: |\n    image:\n      ref: x:main\n", [(5, "no-digest")]),
+        ("helm: {values: 'image: nginx'}\n", [(1, "no-digest")]),
+        ("helm:\n  values: |\n    image: [\n", [(2, "unreadable")]),
+        ("helm:\n  parameters:\n  - name: image.tag\n    value: main\n", [(4, "floating-tag")]),
+        ("patches:\n- patch: |-\n    spec: {image: nginx}\n", [(3, "no-digest")]),
+        ("patchesStrategicMerge:\n- |-\n  spec: {image: nginx}\n", [(3, "no-digest")]),
+        ("patches:\n- patch: |-\n    - op: add\n      path: /a/image\n      value: x:y\n", [(5, "no-digest")]),
+        ("- op: replace\n  path: /spec/containers/0/image\n  value: nginx\n", [(3, "no-digest")]),
+        ("images: &i\n- {name: x, newTag: main}\na: {images: *i}\n", [(2, "no-digest")]),
         ("# a\rimage: nginx\n", [(2, "no-digest")]),
         ('{"spec": {"image": "nginx"}}', [(1, "no-digest")]),
     ],
@@ -122,9 +136,26 @@ def test_what_is_forbidden_is_found_with_its_line(text: str, expected: list[tupl
 
 
 def test_a_schema_of_custom_resources_is_not_parsed_and_its_neighbour_is() -> None:
-    schema = "kind: CustomResourceDefinition\nspec: {image: nginx}\n"
+    schema = "# one\napiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nspec: {image: nginx}\n"
     chunks = [*suspects(f"{schema}---\nimage: nginx\n---\n{schema}".encode())]
-    assert [(chunk.raw, chunk.lines_before) for chunk in chunks] == [(b"---\nimage: nginx\n", 2)]
+    assert [(chunk.raw, chunk.lines_before) for chunk in chunks] == [(b"---\nimage: nginx\n", 4)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "kind: CustomResourceDefinition\nkind: Pod\nspec: {image: nginx}\n",
+        "kind: CustomResourceDefinition\n'kind': Pod\nspec: {image: nginx}\n",
+        "kind: Pod\nmetadata: {name: 'a\nkind: CustomResourceDefinition\n'}\nspec: {image: nginx}\n",
+        " kind: Pod\n metadata: {name: 'a\nkind: CustomResourceDefinition\nspec: '}\n spec: {image: nginx}\n",
+        "{kind: Pod, metadata: {name: 'a\nkind: CustomResourceDefinition\nspec: '}, spec: {image: nginx}}\n",
+        "--- {kind: Pod, metadata: {name: 'a\nkind: CustomResourceDefinition\nspec: '}, spec: {image: nginx}}\n",
+        "spec: {image: nginx}\rkind: Pod\nmetadata: {name: 'a\nkind: CustomResourceDefinition\nspec: '}\n",
+        "kind: CustomResourceDefinition\nimage: nginx\n",
+    ],
+)
+def test_what_only_looks_like_a_schema_somewhere_is_parsed(text: str) -> None:
+    assert [chunk.raw for chunk in suspects(text.encode())] == [text.encode()]
 
 
 @pytest.mark.parametrize(

@@ -283,6 +283,16 @@ def test_too_few_people_is_told_of_each_marker_in_its_place() -> None:
     assert "2 are needed while the last pusher of the head is unknown" in alone.markers[0].text
 
 
+def test_one_person_who_approves_without_end_makes_no_publish_without_end_and_silences_nobody() -> None:
+    often = [signed(approves("alice", by=TWO, id=f"{n:032x}"), by=TWO) for n in range(judged.MARKERS_MAX + 50)]
+    bob = signed(approves("bob", by=TWO, id="f" * 32), by=TWO)
+    found = evaluate((*often, bob), "dev", facts(), TWO, Standing(), NOW)
+    assert isinstance(found, Granted)
+    assert found.principals == ("alice", "bob")
+    assert len(found.markers) == judged.MARKERS_MAX
+    assert found.markers[:2] == (often[0], bob)
+
+
 # --- laws
 
 

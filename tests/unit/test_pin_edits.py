@@ -11,6 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
+from reconciler.gitops import documents
 from reconciler.gitops import edits as pins
 from reconciler.gitops.difference import difference, verify
 from reconciler.gitops.documents import FILE_MAX_BYTES
@@ -462,3 +463,27 @@ def test_a_place_among_garbage_is_edited_provably_or_refused(garbage: str, quote
     except ConfigError:
         return  # a duplicate elsewhere: not to be compared, so not proposed
     assert re.search(re.escape(IMAGE), after[FILE].decode())
+
+
+def test_a_file_with_many_pins_is_not_parsed_once_for_each_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[str] = []
+
+    def counted(raw: bytes, what: str) -> Any:
+        parsed.append(what)
+        return documents.read(raw, what)
+
+    items = [f"- name: ghcr.io/acme/i{n}\n  digest: {OLD}\n" for n in range(20)]
+    before = {FILE: ("images:\n" + "".join(items)).encode()}
+    made = [
+        edit(f"images[name=ghcr.io/acme/i{n}].digest", repository=Repository(f"ghcr.io/acme/i{n}")) for n in range(20)
+    ]
+    after = pins.edited(before, made)
+    monkeypatch.setattr(pins, "read", counted)
+    verify(before, after, made)
+    assert len(parsed) <= 3  # before, after, and once for the policy
+
+
+@pytest.mark.parametrize("last", ["tag", "newTag", "newName", "repository", "registry"])
+def test_a_part_of_a_reference_is_no_place_for_the_whole_of_it(last: str) -> None:
+    (problem,) = refusal(f"image: {{{last}: x}}\n", f"image.{last}")
+    assert f"{last} holds a part of a reference" in problem

@@ -230,3 +230,13 @@ def test_what_came_by_two_channels_is_given_once(drop: Path, tmp_path: Path) -> 
     (drop / "2").write_bytes(TWO)
     joined = JoinedMarkers({"posted": posted, "drop": DirectoryMarkers(drop)}, lambda *_: None)
     assert sorted(joined.pending()) == [ONE, TWO]
+
+
+def test_a_channel_full_of_junk_is_not_given_before_what_came_by_another(drop: Path, tmp_path: Path) -> None:
+    for number in range(5):
+        (drop / str(number)).write_bytes(b"junk %d" % number)
+    posted = PostedMarkers(tmp_path / "posted")
+    posted.put(ONE)
+    joined = JoinedMarkers({"drop": DirectoryMarkers(drop), "posted": posted}, lambda *_: None)
+    assert len(joined.pending()) == 6
+    assert ONE in joined.pending()[:2]
