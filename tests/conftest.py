@@ -25,6 +25,7 @@ pytest_plugins: list[str] = [
     "tests.fixtures.gitea_real",
     "tests.fixtures.gitlab_server",
     "tests.fixtures.shop",
+    "tests.fixtures.janitor",
     "tests.fixtures.sigstore",
     "tests.fixtures.proving",
     "tests.fixtures.approving",
