@@ -26,6 +26,7 @@ pytest_plugins: list[str] = [
     "tests.fixtures.gitlab_server",
     "tests.fixtures.shop",
     "tests.fixtures.janitor",
+    "tests.fixtures.kubernetes_real",
     "tests.fixtures.sigstore",
     "tests.fixtures.proving",
     "tests.fixtures.approving",
