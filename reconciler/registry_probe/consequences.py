@@ -233,7 +233,7 @@ def _tag_deletion(seen: Deletion) -> Row:
     # tag_gc.untagging.refusal measures the same again before each run.
     therefore = "`ameide tags gc` refuses: no tag can be removed by itself here"
     if seen.tag_spares_digest is False:
-        return Row("tag_deletion", "Delete a tag", measured, f"{therefore}", Fit.BAD)
+        return Row("tag_deletion", "Delete a tag", measured, f"{therefore}; by hand never a shared one", Fit.BAD)
     if seen.tag_gone:
         therefore = "`ameide tags gc` can remove tags of closed pull requests, one at a time"
     return Row("tag_deletion", "Delete a tag", measured, therefore, Fit.GOOD if seen.tag_gone else Fit.LIMITED)
@@ -246,7 +246,7 @@ def _digest_deletion(seen: Deletion) -> Row:
         went += ["every tag of it"] if seen.digest_takes_tags else []
         went += ["its referrers"] if seen.digest_takes_referrer else []
         measured = f"{measured}, gone: {', '.join(went) or 'nothing'}"
-    therefore = "never used: a retag shares its digest with `:main`"
+    therefore = "never used. A retag shares its digest with `:main`: never delete by digest"
     fit = Fit.LIMITED if seen.digest_takes_tags is not False or seen.digest_gone is None else Fit.GOOD
     return Row("digest_deletion", "Delete a digest", measured, therefore, fit)
 
