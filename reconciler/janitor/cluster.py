@@ -57,13 +57,14 @@ class Application:
     """Namespaces that its status lists, or lists objects in."""
     deleting_since: datetime | None = None
 
-    def refers_to(self, name: str) -> bool:
-        """Whether it may still deploy to, or hold objects in, the namespace of that name.
+    @property
+    def refers_to(self) -> frozenset[str]:
+        """The namespaces that it may still deploy to, or hold objects in.
 
         Whatever its server says: one cluster has several addresses and names, and an Application that is being deleted
         still prunes.
         """
-        return name == self.target or name in self.resource_namespaces
+        return self.resource_namespaces | ({self.target} if self.target else frozenset())
 
     def __str__(self) -> str:
         where = self.server or self.cluster or "no destination"

@@ -157,7 +157,7 @@ class _View(NamedTuple):
 def _referrers(items: Iterable[Application], ours: Mapping[str, Namespace]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for application in items:
-        for name in {application.target, *application.resource_namespaces} & ours.keys():
+        for name in application.refers_to & ours.keys():
             found.setdefault(name, []).append(str(application))
     return {name: sorted(texts) for name, texts in found.items()}
 

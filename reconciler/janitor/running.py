@@ -113,7 +113,7 @@ class Janitor:
         decision = self._decide(sight, graves)
         if rehearse:
             report = Report(decision, tuple(self._rehearsed(decision)), rehearsed=True)
-        elif (decision.is_noop or not decision.complete) and not graves.open_intents:
+        elif decision.is_noop and not graves.open_intents:  # as every incomplete one is
             report = Report(decision)
         else:
             with self.open_log() as log:
@@ -166,7 +166,7 @@ class Janitor:
         result, why = Result.UNCERTAIN, ""
         try:
             applications = self.cluster.applications()
-            referrer = next((a for a in applications.items if a.refers_to(name)), None)
+            referrer = next((a for a in applications.items if name in a.refers_to), None)
             if referrer is not None:
                 result, why = Result.REFERENCED, f"{referrer} refers to it now"
             elif not applications.complete:

@@ -110,7 +110,7 @@ class TagGc:
         """One run. Raises IntegrityError, with the outcome recorded, if a removal took more than its tag with it."""
         marks = _fold(self.peek())
         decision = self._decide(self.given(), marks)
-        if (decision.is_noop or not decision.complete) and not marks.open_intents:
+        if decision.is_noop and not marks.open_intents:  # as every incomplete one is
             return Report(decision, applied=True)
         with self.open_log() as log:
             return self._act(log)

@@ -345,6 +345,17 @@ def test_applications_that_fail_at_the_last_check_keep_the_namespace(bench: Benc
     assert bench.simulated.deletes == []
 
 
+def test_a_last_check_that_is_not_whole_keeps_the_namespace(bench: Bench) -> None:
+    bench.hands.application("web-8", "pr-8")
+    bench.marked(7)
+    bench.simulated.chunk_max = 1
+    bench.simulated.expire_at = lambda _: bench.kinds()[-1] == "intent"
+    report = bench.run()
+    assert [d.result for d in report.done] == [Result.DROPPED]
+    assert "410" in report.done[0].why
+    assert bench.simulated.deletes == []
+
+
 def test_a_cluster_without_any_application_is_not_believed(bench: Bench) -> None:
     bench.marked(7)
     bench.hands.forget("shop")
