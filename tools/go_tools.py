@@ -43,7 +43,7 @@ TOOLS: Final = {
     "cosign": Tool("github.com/sigstore/cosign/v3/cmd/cosign", "v3.1.3"),
     "oras": Tool("oras.land/oras/cmd/oras", "v1.3.6"),
     # A Kubernetes API: upstream's kube-apiserver over an etcd in the same process. Its own go.mod replaces what
-    # `go install` would not take. 400 MB of modules, and about 10 minutes on two cores.
+    # `go install` would not take. The build is the longest of all: 21 minutes on two busy cores.
     "kubernetes": Tool("ameide.dev/kube-apiserver", "v1.35.3", local="kube_apiserver"),
     # Of later ones the module proxy has no module that builds.
     "gitea": Tool("code.gitea.io/gitea", "v1.26.0", "sqlite sqlite_unlock_notify", ("options", "public", "templates")),

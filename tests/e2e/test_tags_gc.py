@@ -240,15 +240,11 @@ def test_an_incomplete_listing_removes_nothing(yard: Yard) -> None:
     yard.marked()
     with yard.gc() as gc:
         listing = gc.forge.open_pull_requests()
-        gc.looker.forge = _Around(gc.forge, open_pull_requests=lambda: replace_complete(listing))
+        gc.looker.forge = _Around(gc.forge, open_pull_requests=lambda: listing._replace(complete=False))
         report = gc.run()
     assert not report.decision.complete
     assert not report.clean
     assert left(yard, head) == list(IMAGE_NAMES)
-
-
-def replace_complete(listing: Any) -> Any:
-    return listing._replace(complete=False) if hasattr(listing, "_replace") else replace(listing, complete=False)
 
 
 def test_a_registry_that_fails_is_unknown_and_keeps_the_tag(yard: Yard) -> None:
@@ -346,7 +342,7 @@ def test_distribution_3_removes_one_tag_alone(tmp_path: Path) -> None:
     folder = tmp_path / "registry"
     folder.mkdir()
     with run_distribution(folder, program=str(go_tools.path_of("distribution3"))) as server:
-        yard = Yard.of(Shop(_made(tmp_path / "shop"), server.host))
+        yard = Yard.of(Shop(tmp_path, server.host))
         _, head = yard.closes("words", DOCS)
         before = {image: yard.shop.main(image) for image in IMAGE_NAMES}
         yard.marked()
@@ -361,7 +357,7 @@ def test_distribution_2_cannot_and_is_refused_with_what_it_answered(tmp_path: Pa
     folder = tmp_path / "registry"
     folder.mkdir()
     with run_distribution(folder, delete=delete) as server:
-        yard = Yard.of(Shop(_made(tmp_path / "shop"), server.host))
+        yard = Yard.of(Shop(tmp_path, server.host))
         _, head = yard.closes("words", DOCS)
         report = yard.run()
         assert set(reasons(report).values()) == {"host-refuses"}
@@ -370,11 +366,6 @@ def test_distribution_2_cannot_and_is_refused_with_what_it_answered(tmp_path: Pa
         assert "removes digests alone" in why
         assert left(yard, head) == list(IMAGE_NAMES)
         assert [e.entry.kind for e in yard.entries()][2:] == []
-
-
-def _made(path: Path) -> Path:
-    path.mkdir()
-    return path
 
 
 # --- the command
