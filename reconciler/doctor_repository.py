@@ -12,7 +12,7 @@ from typing import Final
 
 import pygit2
 
-from reconciler import doctor_forge, doctor_publish
+from reconciler import doctor_forge, doctor_janitor, doctor_publish
 from reconciler.adapters.git_push_probe import may_push
 from reconciler.adapters.git_remote import remote
 from reconciler.adapters.gitops_pygit2 import GitOpsRepository
@@ -86,6 +86,7 @@ def diagnose(
         yield secret(f"{name}: refresh secret", settings.preview.refresh.secret_file)
     yield from _evidence(settings)
     yield from doctor_publish.diagnose(settings, whole, clock, random)
+    yield from doctor_janitor.diagnose(settings, whole, clock)
 
 
 def _evidence(settings: RepositorySettings) -> Iterator[Finding]:

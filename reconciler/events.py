@@ -116,6 +116,23 @@ class Event(StrEnum):
     """The world moved since the plan was made, so the action no longer holds."""
     HEAD_ENDED = "head_ended"
     """No open pull request has this head any more."""
+    JANITOR_RAN = "janitor_ran"
+    """One run of the janitor is done; the counts say what came of it."""
+    NAMESPACE_MARKED = "namespace_marked"
+    """No Application refers to a preview's namespace: it is deleted after the grace period."""
+    NAMESPACE_SPARED = "namespace_spared"
+    """A mark was taken back; `detail` says why."""
+    NAMESPACE_DELETED = "namespace_deleted"
+    """The API server took the deletion of a preview's namespace."""
+    NAMESPACE_NOT_DELETED = "namespace_not_deleted", Level.WARNING
+    """A deletion that had its turn was not made; `result` and `detail` say why. The next run looks again."""
+    NAMESPACE_STUCK = "namespace_stuck", Level.WARNING
+    """A namespace does not end; `detail` names what blocks it. Mend that: its finalizers are never taken off."""
+    TAG_MARKED = "tag_marked"
+    """A tag of a closed pull request is removed after the grace period."""
+    TAG_REMOVED = "tag_removed"
+    TAG_NOT_REMOVED = "tag_not_removed", Level.WARNING
+    """A removal that had its turn was not made; `result` and `detail` say why."""
     CALL_RETRIED = "call_retried", Level.WARNING
     """An outside call was tried again; many of these mean that the other side is ill or slows us down."""
     WATCH_FAILED = "watch_failed", Level.WARNING
@@ -132,8 +149,8 @@ class Event(StrEnum):
 
 _IDENTIFIERS: Final = frozenset({
     "action", "address", "baseline", "cause", "commit", "config_digest", "digest", "head", "library", "mode", "name",
-    "marker", "operation", "pass_id", "path", "plan", "policy", "port", "reason", "ref", "repository", "result", "tag",
-    "target", "version", "writer",
+    "marker", "namespace", "operation", "pass_id", "path", "plan", "policy", "port", "reason", "ref", "repository",
+    "result", "tag", "target", "version", "writer",
 })  # fmt: skip
 _TEXTS: Final = frozenset({"detail", "error", "remedy"})
 _NUMBERS: Final = frozenset({

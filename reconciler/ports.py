@@ -344,6 +344,17 @@ class RegistryWriter(Protocol):
         """
 
 
+class TagRemover(Protocol):
+    """Taking tags away, one at a time."""
+
+    def untag(self, repository: Repository, tag: Tag, confirm: Callable[[], None] | None = None) -> bool:
+        """Remove one tag; False if there was none. Whether its digest keeps its other tags is the registry's doing:
+        measure it first. `confirm` as in `put_manifest`. Source: distribution-spec v1.1.1, "Deleting Tags".
+
+        Raises Unsupported if the registry does not remove tags, Denied, Transient (it may be gone or not).
+        """
+
+
 class ArtifactReader(Protocol):
     """What is attached to digests, and the bytes of it."""
 

@@ -192,6 +192,7 @@ def _cross_problems(settings: Settings) -> Iterable[tuple[Location, str]]:
         if repository.webhook is not None and expected not in {None, repository.webhook.sender}:
             yield (*at, "webhook", "sender"), f"expected {expected} for this forge, got {repository.webhook.sender}"
         yield from _publish_problems(settings, repository, at)
+        yield from _deletion_problems(repository, at)
         if str(log.path) in (repository.forge.git_url, repository.gitops.url.removeprefix("file://")):
             yield (*at, "log", "path"), "the log needs a repository of its own, not the code or GitOps repository"
         for key, value, where, text in (
@@ -238,6 +239,28 @@ def _publish_problems(
         if target.commit_key_file == repository.log.key_file:
             yield (*here, "commit_key_file"), "it is the log's key; commits are signed with a key of their own"
         before.add(target.name)
+
+
+def _deletion_problems(repository: RepositorySettings, at: Location) -> Iterable[tuple[Location, str]]:
+    log, forge = repository.log, repository.forge
+    keys = {log.key_file: "log.key_file"}
+    for name, section in (("janitor", repository.janitor), ("tag_gc", repository.tag_gc)):
+        if section is None:
+            continue
+        if log.remote is None:
+            yield (*at, "log", "remote"), f"required with {name}: what is deleted is on the log's remote first"
+        other = keys.setdefault(section.key_file, f"{name}.key_file")
+        if other != f"{name}.key_file":
+            yield (*at, name, "key_file"), f"it is {other} too; each writer of a log signs with a key of its own"
+    if repository.janitor is None:
+        return
+    if repository.lane is None:
+        yield (*at, "janitor"), "it deletes namespaces of the lane: set lane, or drop it"
+    if not isinstance(forge, LocalForgeSettings) and forge.repository_id is None:
+        yield (
+            (*at, "forge", "repository_id"),
+            "required with janitor, which names its log by it and asks no forge: `ameide doctor` shows it",
+        )
 
 
 _SENDERS: Final = {"github": Sender.GITHUB, "gitea": Sender.GITEA, "gitlab": Sender.GITLAB}

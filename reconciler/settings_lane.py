@@ -136,6 +136,9 @@ class LaneSettings(Section):
     """Series of Argo CD in the cluster; the oldest one if there are several."""
     argocd_namespace: DnsLabel = "argocd"
     """Argo CD's own namespace; no preview is ever deployed there."""
+    application_namespaces: tuple[DnsLabel, ...] = Field(default=(), max_length=50)
+    """More namespaces that Argo CD takes Applications from (`--application-namespaces`), each by its full name: the
+    janitor looks there too. An empty list where that is not used."""
     system_namespace: DnsLabel = "preview-system"
     """Namespace of the reconciler and the janitor."""
     gitops_url: Annotated[str, AfterValidator(_https)]
@@ -228,6 +231,11 @@ class LaneSettings(Section):
             raise ValueError("authors is required with images: label, where no label of ours guards a preview")
         if bare := [c.name for c in self.components if c.baseline is None]:
             raise ValueError(f"baseline is required with images: label, and {', '.join(bare[:20])} has none")
+
+    @property
+    def all_application_namespaces(self) -> tuple[str, ...]:
+        """Argo CD's own namespace and the others, each once."""
+        return tuple(sorted({self.argocd_namespace, *self.application_namespaces}))
 
     def image_of(self, component: ComponentSettings) -> str:
         """The image repository of a component."""

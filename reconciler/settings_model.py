@@ -13,6 +13,7 @@ from typing import Annotated, Literal, Self, TypeAlias
 from pydantic import Field, field_validator, model_validator
 
 from reconciler.settings_forge import ForgeSettings
+from reconciler.settings_janitor import JanitorSettings, TagGcSettings
 from reconciler.settings_lane import LaneSettings
 from reconciler.settings_publish import ApprovalsSettings, TargetSettings
 from reconciler.settings_types import (
@@ -69,6 +70,9 @@ class RegistrySettings(Section):
     """Manifest writes per second to this host, at most."""
     settle_s: int = Field(default=60, ge=0, le=3600)
     """Seconds that a read may lag behind our own write before the lag counts as a conflict."""
+    scratch_repository: str | None = Field(default=None, max_length=255)
+    """Image repository of this host that nobody needs, such as ghcr.io/acme/scratch: `ameide tags gc` measures there,
+    in each run, whether a tag can be removed without the others of its digest. Null: no tag of this host is removed."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -78,6 +82,8 @@ class RegistrySettings(Section):
             raise ValueError(f"plain_http is only for a loopback host, and {self.host} is not one; use TLS and ca_file")
         if self.plain_http and self.ca_file is not None:
             raise ValueError("ca_file has no meaning with plain_http: true; take one of them out")
+        if self.scratch_repository is not None and Repository(self.scratch_repository).host != self.host:
+            raise ValueError(f"scratch_repository is on another host than {self.host}; it measures this one")
         return self
 
 
@@ -357,6 +363,10 @@ class RepositorySettings(Section):
     """Where approved digests are proposed to; used in mode `publish`."""
     lane: LaneSettings | None = None
     """The preview lane of Argo CD as files; null for none."""
+    janitor: JanitorSettings | None = None
+    """Who deletes preview namespaces that nothing refers to; null for nobody. Required for `lane`'s own janitor."""
+    tag_gc: TagGcSettings | None = None
+    """How `ameide tags gc` removes tags of closed pull requests; null for not at all."""
     log: LogSettings
     """Where what was done is recorded."""
 

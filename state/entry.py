@@ -22,6 +22,10 @@ FORMAT_VERSION: Final = 1
 ENTRY_MAX_BYTES: Final = 4 * 1024 * 1024
 BLOB_MAX_BYTES: Final = 16 * 1024 * 1024
 
+_REMOVED: Final = {"deletions": "namespaces to delete", "untags": "tags to remove"}
+"""What intents and outcomes of the janitor and of the operator list instead of tag writes."""
+_BURIED: Final = {"buried": "namespaces", "tags": "tags"}
+"""What their tombstones list instead of a head."""
 _COUNTED: Final = {"attachments": "attachments", "publications": "release sets", "proposals": "proposals"}
 """What an intent or outcome may list besides tag writes, and how its subject line names it."""
 
@@ -52,7 +56,8 @@ class Kind(StrEnum):
     REVOCATION = "revocation"
     QUARANTINE = "quarantine"
     TOMBSTONE = "tombstone"
-    """A head ended: our custody of its tags is over."""
+    """A head ended: our custody of its tags is over. Of the janitor and the operator: what is deleted after a grace
+    period, and what was taken back."""
     ANCHOR = "anchor"
 
 
@@ -137,6 +142,11 @@ def subject(entry: Entry) -> str:
     body = entry.body
     words = [f"{entry.kind.value} {entry.sequence}:"]
     match entry.kind:
+        case Kind.TOMBSTONE if named := _BURIED.keys() & body.keys():
+            words += [f"{_count(body, name)} {_BURIED[name]}" for name in sorted(named)]
+            words.append(f"{_count(body, 'withdrawn')} taken back")
+        case Kind.INTENT | Kind.OUTCOME if named := _REMOVED.keys() & body.keys():
+            words += [f"{_count(body, name)} {_REMOVED[name]}" for name in sorted(named)]
         case Kind.DECISION | Kind.TOMBSTONE | Kind.QUARANTINE | Kind.PLAN:
             words += [f"head {str(body.get('head', ''))[:12]}", _pull_requests(body)]
         case Kind.INTENT | Kind.OUTCOME:
@@ -159,6 +169,11 @@ def subject(entry: Entry) -> str:
         case _:
             pass
     return " ".join(w for w in words if w)
+
+
+def _count(body: Mapping[str, Json], name: str) -> int:
+    rows = body.get(name)
+    return len(rows) if isinstance(rows, list) else 0
 
 
 def _pull_requests(body: Mapping[str, Json]) -> str:

@@ -25,6 +25,8 @@ pytest_plugins: list[str] = [
     "tests.fixtures.gitea_real",
     "tests.fixtures.gitlab_server",
     "tests.fixtures.shop",
+    "tests.fixtures.janitor",
+    "tests.fixtures.kubernetes_real",
     "tests.fixtures.sigstore",
     "tests.fixtures.approving",
 ]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from reconciler.adapters.git_files import read_catalogue
+from reconciler.adapters.git_history import History
 from reconciler.adapters.git_mirror import BareMirror
 from reconciler.adapters.git_remote import DEFAULT_USERNAME, remote
 from reconciler.adapters.git_worker import Worker
@@ -101,6 +102,12 @@ class Mirror:
         self, image: Image, base: CommitId, merge_base: CommitId, fingerprint: Digest, limit: int
     ) -> tuple[CommitId, ...]:
         return self._mirror.fetching(lambda: self._worker.faithful(image, base, merge_base, fingerprint, limit))
+
+    def own_commits(self, tip: CommitId, commits: frozenset[CommitId]) -> frozenset[CommitId]:
+        """Those of `commits` that are in the first-parent history of a fetched `tip`: the branch's own."""
+        return self._mirror.with_objects(
+            lambda repository: commits.intersection(History(repository).first_parents(tip))
+        )
 
     def retain(self, commits: frozenset[CommitId]) -> None:
         self._mirror.drop(self._mirror.kept() - commits)

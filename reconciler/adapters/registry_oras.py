@@ -221,6 +221,16 @@ class OrasRegistry(oras.provider.Registry):  # type: ignore[misc]  # oras ships 
         confirmed = {text.strip() for text in response.headers.get("OCI-Tag", "").split(",")}
         return frozenset(tag for tag in tags if tag in confirmed)
 
+    def untag(self, repository: Repository, tag: Tag, confirm: Callable[[], None] | None = None) -> bool:
+        """See TagRemover. Sent once."""
+        call = self._manifest_call("DELETE", repository, tag)._replace(confirm=confirm, max_bytes=64 * 1024)
+        response = self._run(call)
+        if response.status_code in {400, 405, 501}:
+            raise Unsupported(f"{call.where}: DELETE of a tag answered {response.status_code}; it stays")
+        if response.status_code != 404:
+            self._expect(response, call.where, 200, 202, 204)
+        return response.status_code != 404
+
     # --- for `ameide doctor` and oras' helpers -----------------------------------------------------------------------
 
     def check(self) -> str:
@@ -305,7 +315,7 @@ class OrasRegistry(oras.provider.Registry):  # type: ignore[misc]  # oras ships 
         found = _REPOSITORY.match(urlsplit(call.url).path)
         if not found:
             return Scope("", "")
-        if call.method == "DELETE":  # the probe's alone; distribution grants `delete` apart from `push` (token.md)
+        if call.method == "DELETE":  # distribution grants `delete` apart from `push` (token.md)
             return Scope(found[1], "pull,push,delete")
         return Scope(found[1], "pull" if call.method in _READS else "pull,push")
 

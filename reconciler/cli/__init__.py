@@ -39,6 +39,8 @@ _COMMANDS: Final[dict[str, _Command]] = {
     "head": _Command("Operator", "head", "Let a quarantined head go on with what is there now."),
     "gitops": _Command("Operator", "gitops", "The preview lane of Argo CD as files: render, lint; check-images."),
     "preview": _Command("Operator", "preview", "What Argo CD would make for a pull request."),
+    "janitor": _Command("Operator", "janitor", "Delete preview namespaces that nothing refers to: plan, run."),
+    "tags": _Command("Operator", "tags", "Remove tags of closed pull requests."),
     "registry": _Command("Operator", "registry", "Serve the embedded OCI registry; probe any other."),
     "approval": _Command("Approver", "approval", "Look at plans, approve and revoke them, follow what became of it."),
     "release": _Command("Auditor", "release", "Show and verify the release set of a head."),

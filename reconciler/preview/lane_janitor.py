@@ -6,18 +6,34 @@ RBAC knows no patterns and no labels, so the right to delete namespaces is bound
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from reconciler.preview.lane_pods import CONFIG_FILE, account, labels, pod, signing_keys
+from reconciler.preview.lane_pods import CONFIG_FILE, account, in_pod, labels, pod
+from reconciler.preview.lane_reconciler import port_of
 from reconciler.preview.names import JANITOR, manifest
 from reconciler.settings_lane import LaneSettings
-from reconciler.settings_model import Settings
+from reconciler.settings_model import RepositorySettings, Settings
+from state.errors import ConfigError
 
+_ACCOUNT_DIR: Final = "/var/run/secrets/kubernetes.io/serviceaccount"
 _RESOURCES = {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "256Mi"}}
 
 
-def janitor_files(lane: LaneSettings, settings: Settings) -> dict[str, list[dict[str, Any]]]:
-    keys = signing_keys(settings)
+def janitor_files(
+    lane: LaneSettings, settings: Settings, repository: RepositorySettings
+) -> dict[str, list[dict[str, Any]]]:
+    """Raises ConfigError without a section `janitor`, or where its files are not where the pod has them."""
+    janitor = repository.janitor
+    if janitor is None:
+        raise ConfigError(f"repositories: {repository.name} has no section janitor; the lane's janitor needs it")
+    token, ca_file = f"{_ACCOUNT_DIR}/token", f"{_ACCOUNT_DIR}/ca.crt"
+    for name, path, expected in (
+        ("token_file", janitor.token_file, token),
+        ("ca_file", janitor.ca_file, ca_file),
+    ):
+        if str(path) != expected:
+            raise ConfigError(f"janitor.{name}: expected {expected}, where the pod has it, got {path}")
+    keys = in_pod(r.janitor.key_file for r in settings.repositories if r.janitor is not None)
     daemon = lane.reconciler.janitor == "daemon"
     rights = [
         account(lane, JANITOR),
@@ -27,23 +43,22 @@ def janitor_files(lane: LaneSettings, settings: Settings) -> dict[str, list[dict
             rules=[{"apiGroups": [""], "resources": ["namespaces"], "verbs": ["delete", "get", "list"]}],
         ),
         manifest("ClusterRoleBinding", JANITOR, roleRef=_role("ClusterRole", JANITOR), subjects=[_subject(lane)]),
-        *_bound(
-            lane,
-            lane.argocd_namespace,
-            [{"apiGroups": ["argoproj.io"], "resources": ["applications"], "verbs": ["get", "list"]}],
-        ),
     ]
-    if daemon:
-        lease = {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"]}
-        rights += _bound(
-            lane,
-            lane.system_namespace,
-            [{**lease, "verbs": ["create"]}, {**lease, "resourceNames": [JANITOR], "verbs": ["get", "update"]}],
-        )
+    for namespace in lane.all_application_namespaces:
+        rule = {"apiGroups": ["argoproj.io"], "resources": ["applications"], "verbs": ["get", "list"]}
+        rights += _bound(lane, namespace, [rule])
     return {
         "preview-system/janitor-rights.yaml": rights,
-        "preview-system/janitor.yaml": [_daemon(lane, keys) if daemon else _cron_job(lane, keys), _network(lane)],
+        "preview-system/janitor.yaml": [
+            _daemon(lane, keys) if daemon else _cron_job(lane, keys),
+            _network(lane, _ports(settings, janitor.server)),
+        ],
     }
+
+
+def _ports(settings: Settings, server: str) -> tuple[int, ...]:
+    urls = (server, *(r.log.remote or "" for r in settings.repositories))
+    return tuple(port for url in urls for port in port_of(url))
 
 
 def _bound(lane: LaneSettings, namespace: str, rules: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -61,11 +76,11 @@ def _subject(lane: LaneSettings) -> dict[str, str]:
     return {"kind": "ServiceAccount", "name": JANITOR, "namespace": lane.system_namespace}
 
 
-def _pod(lane: LaneSettings, keys: tuple[Path, ...], verb: str, extra: dict[str, Any]) -> dict[str, Any]:
+def _pod(lane: LaneSettings, keys: tuple[Path, ...], mode: list[str], extra: dict[str, Any]) -> dict[str, Any]:
     return pod(
         lane.reconciler,
         JANITOR,
-        ["janitor", verb, "--config", CONFIG_FILE],
+        ["janitor", "run", *mode, "--config", CONFIG_FILE],
         state={"emptyDir": {"sizeLimit": "1Gi"}},
         secrets="ameide-janitor-secrets",
         resources=_RESOURCES,
@@ -93,7 +108,7 @@ def _cron_job(lane: LaneSettings, keys: tuple[Path, ...]) -> dict[str, Any]:
                 "spec": {
                     "backoffLimit": 0,
                     "activeDeadlineSeconds": minutes * 60 - 30,
-                    "template": _pod(lane, keys, "once", {"restartPolicy": "Never"}),
+                    "template": _pod(lane, keys, ["--once"], {"restartPolicy": "Never"}),
                 }
             },
         },
@@ -110,14 +125,15 @@ def _daemon(lane: LaneSettings, keys: tuple[Path, ...]) -> dict[str, Any]:
             "replicas": 1,
             "strategy": {"type": "Recreate"},
             "selector": {"matchLabels": labels(JANITOR)},
-            "template": _pod(lane, keys, "run", {"terminationGracePeriodSeconds": 60}),
+            "template": _pod(lane, keys, [], {"terminationGracePeriodSeconds": 60}),
         },
     )
 
 
-def _network(lane: LaneSettings) -> dict[str, Any]:
-    """Nothing comes in; out go name look-ups, the API server and the log's remote."""
-    ports = [{"port": 53, "protocol": "UDP"}, *({"port": p, "protocol": "TCP"} for p in (53, 443, 6443))]
+def _network(lane: LaneSettings, outside: tuple[int, ...]) -> dict[str, Any]:
+    """Nothing comes in; out go name look-ups, the API server (also behind its Service) and the log's remote."""
+    tcp = sorted({53, 443, 6443, *outside})
+    ports = [{"port": 53, "protocol": "UDP"}, *({"port": p, "protocol": "TCP"} for p in tcp)]
     return manifest(
         "NetworkPolicy",
         JANITOR,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,9 +21,14 @@ _USER: Final = 65532
 
 def signing_keys(settings: Settings) -> tuple[Path, ...]:
     """The files that sign logs, each once; they have to be where the pod puts them."""
-    made = sorted({r.log.key_file for r in settings.repositories})
+    return in_pod(r.log.key_file for r in settings.repositories)
+
+
+def in_pod(files: Iterable[Path]) -> tuple[Path, ...]:
+    """These key files, each once. Raises ConfigError for one that is not where a pod puts it."""
+    made = sorted(set(files))
     if stray := [k for k in made if str(k.parent) != KEYS_DIR]:
-        raise ConfigError(f"log.key_file: expected a file in {KEYS_DIR}, where the pod puts it, got {stray[0]}")
+        raise ConfigError(f"key_file: expected a file in {KEYS_DIR}, where the pod puts it, got {stray[0]}")
     return tuple(made)
 
 

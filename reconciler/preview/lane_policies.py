@@ -22,21 +22,23 @@ from reconciler.settings_lane import LaneSettings
 
 def policy_files(lane: LaneSettings) -> dict[str, list[dict[str, Any]]]:
     made = []
-    for policy, parameters in (
-        (_scope(lane), None),
-        (_owner(lane), None),
-        (_not_targeted(), {"namespace": lane.argocd_namespace, "selector": {}, "parameterNotFoundAction": "Allow"}),
-        (_label_guard(lane), None),
-    ):
-        made += [policy, _binding(policy["metadata"]["name"], parameters)]
+    for policy in (_scope(lane), _owner(lane), _not_targeted(), _label_guard(lane)):
+        made.append(policy)
+        name = policy["metadata"]["name"]
+        if "paramKind" not in policy["spec"]:
+            made.append(_binding(name, name))
+            continue
+        # A binding takes its parameters from one namespace: one binding for each that has Applications.
+        for namespace in lane.all_application_namespaces:
+            suffix = "" if namespace == lane.argocd_namespace else f"-{namespace}"
+            parameters = {"namespace": namespace, "selector": {}, "parameterNotFoundAction": "Allow"}
+            made.append(_binding(f"{name}{suffix}", name, paramRef=parameters))
     return {"preview-system/policies.yaml": made}
 
 
-def _binding(policy: str, parameters: dict[str, Any] | None) -> dict[str, Any]:
-    spec: dict[str, Any] = {"policyName": policy, "validationActions": ["Deny", "Audit"]}
-    if parameters is not None:
-        spec["paramRef"] = parameters
-    return manifest("ValidatingAdmissionPolicyBinding", policy, spec=spec)
+def _binding(name: str, policy: str, **more: Any) -> dict[str, Any]:
+    spec: dict[str, Any] = {"policyName": policy, "validationActions": ["Deny", "Audit"], **more}
+    return manifest("ValidatingAdmissionPolicyBinding", name, spec=spec)
 
 
 def _policy(name: str, operations: list[str], *, managed_only: bool, **spec: Any) -> dict[str, Any]:
@@ -111,7 +113,7 @@ def _owner(lane: LaneSettings) -> dict[str, Any]:
 
 
 def _not_targeted() -> dict[str, Any]:
-    """Evaluated once for every Application of Argo CD's namespace, and all have to agree."""
+    """Evaluated once for every Application of each bound namespace, and all have to agree."""
     return _policy(
         "preview-namespace-not-targeted",
         ["DELETE"],

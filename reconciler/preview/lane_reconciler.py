@@ -145,11 +145,12 @@ def outside_ports(settings: Settings) -> tuple[int, ...]:
         made.add(int(tail) if tail.isdecimal() else 443)
     for repository in settings.repositories:
         for url in (repository.forge.git_url, repository.gitops.url, repository.log.remote or ""):
-            made.update(_port_of(url))
+            made.update(port_of(url))
     return tuple(sorted(made))
 
 
-def _port_of(url: str) -> tuple[int, ...]:
+def port_of(url: str) -> tuple[int, ...]:
+    """The TCP port of an address; none for a path."""
     if "://" not in url:
         return () if url.startswith("/") or not url else (22,)
     parts = urlsplit(url)

@@ -39,7 +39,7 @@ def render(settings: Settings, repository: RepositorySettings) -> Mapping[str, b
         sets(lane, repository),
         namespace_files(lane),
         argocd_files(lane, repository, settings),
-        janitor_files(lane, settings),
+        janitor_files(lane, settings, repository),
         policy_files(lane),
         reconciler_files(lane, settings),
     ):

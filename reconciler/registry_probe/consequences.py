@@ -230,9 +230,12 @@ def _tag_deletion(seen: Deletion) -> Row:
         what = "the tag is gone" if seen.tag_gone else "the tag is STILL there"
         other = "other tags of its digest stay" if seen.tag_spares_digest else "other tags of its digest are GONE too"
         measured = f"{measured}, {what}, {other}"
-    therefore = "not used: this version deletes nothing; a wrong tag is removed by hand"
+    # tag_gc.untagging.refusal measures the same again before each run.
+    therefore = "`ameide tags gc` refuses: no tag can be removed by itself here"
     if seen.tag_spares_digest is False:
-        return Row("tag_deletion", "Delete a tag", measured, f"{therefore}, never a shared one", Fit.BAD)
+        return Row("tag_deletion", "Delete a tag", measured, f"{therefore}; by hand never a shared one", Fit.BAD)
+    if seen.tag_gone:
+        therefore = "`ameide tags gc` can remove tags of closed pull requests, one at a time"
     return Row("tag_deletion", "Delete a tag", measured, therefore, Fit.GOOD if seen.tag_gone else Fit.LIMITED)
 
 
@@ -243,7 +246,7 @@ def _digest_deletion(seen: Deletion) -> Row:
         went += ["every tag of it"] if seen.digest_takes_tags else []
         went += ["its referrers"] if seen.digest_takes_referrer else []
         measured = f"{measured}, gone: {', '.join(went) or 'nothing'}"
-    therefore = "not used: this version deletes nothing. A retag shares its digest with `:main`: never delete by digest"
+    therefore = "never used. A retag shares its digest with `:main`: never delete by digest"
     fit = Fit.LIMITED if seen.digest_takes_tags is not False or seen.digest_gone is None else Fit.GOOD
     return Row("digest_deletion", "Delete a digest", measured, therefore, fit)
 

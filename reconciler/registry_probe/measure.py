@@ -284,16 +284,20 @@ def _sizes(scratch: Scratch) -> Iterator[Size]:
         yield Size(size, status, read_back)
 
 
-def _deletion(scratch: Scratch) -> Deletion:
+def untagging(scratch: Scratch) -> tuple[int, bool | None, bool | None]:
+    """DELETE of one of two tags of a digest: the status, whether the tag is gone, whether the other one stays."""
     alone, sibling = scratch.tag("delete-tag"), scratch.tag("delete-sibling")
     shared = scratch.image("delete-tag")
     for tag in (alone, sibling):
         scratch.must_put(tag, shared)
     tag_status, _ = attempt(lambda: scratch.ask("DELETE", f"manifests/{alone}"))
-    tag_gone = spares = None
-    if tag_status in {200, 202, 204}:
-        tag_gone = _gone(scratch, alone)
-        spares = scratch.reads(sibling, shared.digest)
+    if tag_status not in {200, 202, 204}:
+        return tag_status, None, None
+    return tag_status, _gone(scratch, alone), scratch.reads(sibling, shared.digest)
+
+
+def _deletion(scratch: Scratch) -> Deletion:
+    tag_status, tag_gone, spares = untagging(scratch)
     doomed = scratch.image("delete-digest")
     tags = scratch.tag("delete-digest-1"), scratch.tag("delete-digest-2")
     for tag in tags:

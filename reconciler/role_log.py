@@ -1,0 +1,79 @@
+"""Logs of roles beside the reconciler: read as the remote has them, or opened for writing with the role's own key.
+
+What is read is a copy below `state_dir`, brought up to date each time. The writer's repository is left alone: it may
+be on another machine, and reading must not take its lock.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import pygit2
+
+from reconciler.adapters.signer_ssh import SshSigner
+from reconciler.ports import Clock
+from reconciler.settings_model import LogSettings, RepositorySettings, Settings
+from state.errors import ConfigError, LogRollback, Unavailable
+from state.log import GitLog
+from state.log_branch import LogName
+from state.log_read import LogReader, ObjectStore, open_repository, target
+from state.log_remote import LogRemote
+
+_ARRIVED: Final = "refs/arrived/tip"
+
+
+def pushed_log(state_dir: Path, settings: LogSettings, name: LogName) -> LogReader | None:
+    """The log of this name, as far as it was pushed; None if there is none yet.
+
+    Form and ids of entries are checked by the reader, signatures are not.
+
+    Raises:
+        ConfigError: the log has no remote.
+        LogRollback: the remote lost entries that the copy has.
+        Denied, Transient: the remote gives no usable answer.
+    """
+    if settings.remote is None:
+        raise ConfigError("log.remote: required to read this log; set it")
+    path = state_dir / "log-copies" / f"{name.file_stem}.git"
+    remote = LogRemote(settings.remote, settings.remote_credential_file)
+    try:
+        if not (path / "HEAD").exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            pygit2.init_repository(str(path), bare=True, initial_head=name.ref)
+        repository = open_repository(path)
+        before = target(repository, name.ref)
+        now = remote.branches(repository, name.ref).get(name.ref)
+        if now is None and before is None:
+            return None
+        if now is not None and now != before:
+            remote.fetch(repository, name.ref, _ARRIVED)
+        if before is not None and not ObjectStore(repository).contains(now, before):
+            raise LogRollback(
+                f"{settings.remote}: {name.ref} had {before}, is now at {now or 'no entry'} without it; find out who "
+                f"moved the branch. If the loss is understood, remove {path}"
+            )
+        if now is not None and now != before:
+            repository.references.create(name.ref, now, force=True)
+    except (pygit2.GitError, OSError) as error:
+        raise Unavailable(f"{path}: the copy of the log cannot be written: {error}") from error
+    return LogReader(path, name.ref)
+
+
+def open_role_log(
+    settings: Settings, repository: RepositorySettings, name: LogName, key_file: Path, clock: Clock
+) -> GitLog:
+    """A log in the reconciler's repository, not active yet. Raises ConfigError if the key cannot be used."""
+    signer = SshSigner.from_file(key_file)
+    return GitLog(
+        repository.log.path,
+        name.repository_id,
+        name.role,
+        sign=signer.sign,
+        public_key=signer.public_key(),
+        writer=repository.log.writer,
+        now=clock.now,
+        tips_dir=settings.state_dir / "tips",
+        remote=repository.log.remote,
+        remote_credential_file=repository.log.remote_credential_file,
+    )
