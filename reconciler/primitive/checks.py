@@ -15,7 +15,9 @@ from reconciler.primitive.names import Kind, Primitive
 from reconciler.primitive.reading import Seen
 from reconciler.primitive.report import Check, Issue, Status, check
 
-_FROM: Final = re.compile(r"^\s*FROM\s+(?:--\S+\s+)*(\S+)(?:\s+AS\s+(\S+))?", re.IGNORECASE | re.MULTILINE)
+_FROM: Final = re.compile(
+    r"^[ \t]*FROM[ \t]+(?:--\S+[ \t]+)*(\S+)(?:[ \t]+AS[ \t]+(\S+))?", re.IGNORECASE | re.MULTILINE
+)
 
 
 def static_checks(primitive: Primitive, seen: Seen, templates: Tree, compiled: Compiled | None) -> list[Check]:

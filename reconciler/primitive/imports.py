@@ -6,6 +6,7 @@ import ast
 import json
 import posixpath
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Final
 
@@ -15,8 +16,12 @@ from reconciler.primitive.report import Issue
 
 _PRIMITIVE: Final = re.compile(rf"(?:^|.*/)primitives/({'|'.join(Kind)})/([^/]+)(?:/.*)?")
 _PYTHON_PRIMITIVE: Final = re.compile(rf"primitives\.({'|'.join(Kind)})\.([^.]+)(?:\..*)?")
-_GO_TOKENS: Final = re.compile(r"//[^\n]*|/\*.*?\*/|`[^`]*`|\"(?:\\.|[^\"\\\n])*\"", re.DOTALL)
-_GO_IMPORT: Final = re.compile(r"^[ \t]*import\s*(?:\(([^)]*)\)|(?:[\w.]+[ \t]+)?([\"`][^\"`\n]*[\"`]))", re.MULTILINE)
+# Each token may lack its end, so that no text is looked at twice.
+_GO_TOKENS: Final = re.compile(r"//[^\n]*|/\*.*?(?:\*/|\Z)|`[^`]*`?|\"(?:\\.|[^\"\\\n])*\"?", re.DOTALL)
+_GO_HEAD_MAX_CHARS: Final = 128 * 1024
+_GO_IMPORT: Final = re.compile(
+    r"^[ \t]*import\s{0,99}(?:\(([^)]{0,20000})\)|(?:[\w.]+[ \t]+)?([\"`][^\"`\n]*[\"`]))", re.MULTILINE
+)
 _GO_REST: Final = re.compile(r"^(?:func|type|var|const)\b", re.MULTILINE)
 _GO_STRING: Final = re.compile(r"[\"`]([^\"`\n]*)[\"`]")
 _JS_IMPORT: Final = re.compile(
@@ -38,7 +43,7 @@ def check_imports(primitive: Primitive, files: Mapping[str, bytes]) -> list[Issu
             continue
         try:
             found = list(_imports(path, text))
-        except (SyntaxError, ValueError, RecursionError) as error:
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             line = getattr(error, "lineno", None) or 0
             issues.append(Issue(path, "imports", "a source that can be parsed", type(error).__name__, line))
             continue
@@ -70,7 +75,7 @@ def _go(text: str) -> Iterator[tuple[int, str]]:
     # Comments become blanks, so that what follows keeps its place.
     bare = _GO_TOKENS.sub(lambda t: re.sub(r"[^\n]", " ", t[0]) if t[0].startswith("/") else t[0], text)
     rest = _GO_REST.search(bare)
-    head = bare[: rest.start()] if rest else bare
+    head = (bare[: rest.start()] if rest else bare)[:_GO_HEAD_MAX_CHARS]
     for found in _GO_IMPORT.finditer(head):
         group = 1 if found[1] is not None else 2
         for name in _GO_STRING.finditer(found[group]):
@@ -78,7 +83,10 @@ def _go(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _python(text: str) -> Iterator[tuple[int, str]]:
-    for node in ast.walk(ast.parse(text)):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # What is odd in sources of others is not ours to tell.
+        tree = ast.parse(text)
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield node.lineno, alias.name

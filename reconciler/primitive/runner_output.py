@@ -12,8 +12,8 @@ from reconciler.primitive.names import Language
 _FAILED_MAX: Final = 50
 _PYTEST: Final = re.compile(r"\b(\d{1,9}) (passed|failed|errors?|xpassed|xfailed)\b")
 _PYTEST_FAILED: Final = re.compile(r"^(?:FAILED|ERROR) ([^\s]{1,300})", re.MULTILINE)
-_NODE: Final = re.compile(r"^(?:#|ℹ) (tests|fail|cancelled) (\d{1,9})\s*$", re.MULTILINE)
-_NODE_FAILED: Final = re.compile(r"^\s*(?:not ok \d+ -|✖) (.{1,300}?)(?: \([\d.]+ms\))?\s*$", re.MULTILINE)
+_NODE: Final = re.compile(r"^(?:#|ℹ) (tests|fail|cancelled) (\d{1,9})[ \t]*$", re.MULTILINE)
+_NODE_FAILED: Final = re.compile(r"^[ \t]*(?:not ok \d+ -|✖) (.{1,300}?)(?: \([\d.]+ms\))?[ \t]*$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)

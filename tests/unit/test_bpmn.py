@@ -109,6 +109,14 @@ NO_WAIT = (
         '<bpmn:sequenceFlow id="also" sourceRef="start" targetRef="wait_for_work" />'
     ),
 )
+ONE_WAITS = (
+    'sourceRef="request_work" targetRef="wait_for_work" />',
+    (
+        'sourceRef="request_work" targetRef="either" /><bpmn:exclusiveGateway id="either"/>'
+        '<bpmn:sequenceFlow id="f1" sourceRef="either" targetRef="wait_for_work" />'
+        '<bpmn:sequenceFlow id="f2" sourceRef="either" targetRef="end" />'
+    ),
+)
 LINT: list[tuple[str, bytes, str, str]] = [
     ("no job type", changed(ZEEBE_TASK, ""), '<bpmn:serviceTask id="finish"', "finish: expected serviceTask to have"),
     ("expression", changed("orders.finish.v1", "=x"), '<bpmn:serviceTask id="finish"', "finish: expected the job type"),
@@ -135,6 +143,7 @@ LINT: list[tuple[str, bytes, str, str]] = [
         "expected a wait for",
     ),
     ("no wait", changed(*NO_WAIT), '<bpmn:serviceTask id="request_work"', "end is reached without one"),
+    ("one way waits", changed(*ONE_WAITS), '<bpmn:serviceTask id="request_work"', "end is reached without one"),
     (
         "requests twice",
         changed("orders.finish.v1", "orders.more.request.v1"),
@@ -221,7 +230,7 @@ def test_equal_processes_compile_to_equal_bytes_and_layout_does_not_count() -> N
     drawn = GOOD.replace(b"</bpmn:definitions>", b'<di:x xmlns:di="urn:di"/>\n</bpmn:definitions>')
     spaced = drawn.replace(b"    <bpmn:", b"\n      <bpmn:")
     assert compile_process(spaced, None, None).generated == first.generated
-    other = compile_process(GOOD.replace(b'targetRef="end"', b'targetRef="end" name="x"'), None, None)
+    other = compile_process(GOOD.replace(b'name="Take the result"', b'name="Take it"'), None, None)
     assert other.generated == first.generated
     lock = json.loads(first.generated[LOCK])
     assert lock["job_types"] == ["orders.finish.v1", "orders.work.request.v1"]

@@ -167,6 +167,41 @@ def test_long_and_binary_files_are_scanned_or_left_out_in_bounded_time() -> None
     assert time.monotonic() - began < 20
 
 
+@pytest.mark.parametrize(
+    ("path", "raw"),
+    [
+        ("a.go", b"/*" * 1_000_000),
+        ("a.go", b"`" * 1_999_999),
+        ("a.go", b'"' + b'\\"' * 1_000_000),
+        ("a.go", b"import (\n" * 200_000),
+        ("a.go", b"\n" * 2_000_000),
+        ("a.js", b"import " * 300_000),
+        ("go.mod", b"a" * 2_000_000),
+        ("Dockerfile", b"\n" * 2_000_000),
+        ("a.yaml", b"apiVersion" * 200_000),
+        ("a.yaml", b"---\n" * 500_000),
+        ("a.py", b"(" * 100_000),
+        ("a.py", b"-" * 1_000_000 + b"1"),
+        ("a.py", b'x = "\\d"\n'),
+        ("package.json", b"[" * 1_000_000),
+    ],
+    ids=lambda value: value if isinstance(value, str) else f"{value[:8]!r}",
+)
+def test_no_file_takes_long(path: str, raw: bytes) -> None:
+    began = time.monotonic()
+    checks = judged(GO, {path: raw})
+    assert checks["Shape"].status is Status.FAIL
+    assert time.monotonic() - began < 20
+
+
+@pytest.mark.parametrize("language", Language)
+def test_no_output_takes_long(language: Language) -> None:
+    began = time.monotonic()
+    for text in ("\n" * 4_000_000, " " * 4_000_000, "not ok 1 - " * 400_000, "FAILED " * 500_000, "{" * 4_000_000):
+        assert not read(language, text).ran
+    assert time.monotonic() - began < 20
+
+
 def seen_of(primitive: Primitive) -> dict[str, bytes]:
     tree = expected_tree(primitive, None, None, None)
     assert not isinstance(tree, Compiled)

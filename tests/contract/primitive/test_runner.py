@@ -45,6 +45,17 @@ print(p.pid, flush=True)
 """
 
 
+LOUD = """\
+import os
+
+
+def test_x(capfd):
+    with capfd.disabled():
+        while True:
+            os.write(2, b"x" * 1000)
+"""
+
+
 def test_output_of_both_streams_and_the_code_are_kept(tmp_path: Path) -> None:
     ran = python("import sys, os; print('a', flush=True); os.write(2, b'b'); sys.exit(3)", tmp_path)
     assert (ran.ended, ran.code, ran.output) == (Ended.BY_ITSELF, 3, "a\nb")
@@ -120,7 +131,7 @@ def test_a_python_without_pytest_is_a_failure_that_names_it(tmp_path: Path) -> N
     [
         ("import time\n\n\ndef test_x():\n    time.sleep(600)\n", "not done within 8 s"),
         (
-            "import os\n\n\ndef test_x(capfd):\n    with capfd.disabled():\n        while True:\n            os.write(2, b'x' * 1000)\n",
+            LOUD,
             "printed more than",
         ),
         ("def helper():\n    pass\n", "none found"),

@@ -266,13 +266,26 @@ def test_in_a_primitive_that_is_there_each_file_is_whole_and_the_next_run_heals(
         assert tree_of(killed_repo / "primitives/process" / NAME) == {**wanted, **mine}
 
 
+def test_what_another_version_left_aside_is_no_part_of_the_primitive(tmp_path: Path) -> None:
+    repo = repository(tmp_path / "repo")
+    aside = repo / "primitives/domain" / f".{NAME}.scaffold-new"
+    aside.mkdir(parents=True)
+    (tmp_path / "outside").mkdir()
+    (aside / "old.go").write_text("package old")
+    (aside / "cmd").symlink_to(tmp_path / "outside")
+    folder = written(repo, Kind.DOMAIN)
+    assert tree_of(folder) == expected(Kind.DOMAIN).merged()
+    assert not aside.exists()
+    assert list((tmp_path / "outside").iterdir()) == []
+
+
 def test_two_runs_at_once_are_refused_and_leave_no_trace(tmp_path: Path) -> None:
     repo = repository(tmp_path)
     written(repo, Kind.DOMAIN, "other")
     before = tree_hash(repo)
     fd = os.open(repo / "primitives/domain", os.O_RDONLY)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
+        fcntl.flock(fd, fcntl.LOCK_SH)
         with pytest.raises(Unavailable, match="another run is writing"):
             scaffold(repo, Primitive(Kind.DOMAIN, NAME))
     finally:
