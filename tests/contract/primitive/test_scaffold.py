@@ -109,6 +109,14 @@ def test_a_process_that_does_not_compile_changes_nothing(tmp_path: Path) -> None
     assert tree_hash(repo) == before
 
 
+def test_a_go_workspace_is_left_alone_and_the_next_step_names_its_command(tmp_path: Path) -> None:
+    repo = repository(tmp_path)
+    (repo / "go.work").write_text("go 1.22\n")
+    assert scaffold(repo, Primitive(Kind.DOMAIN, NAME)).next_steps[0] == f"go work use ./primitives/domain/{NAME}"
+    assert not any("go work" in step for step in scaffold(repo, Primitive(Kind.AGENT, NAME)).next_steps)
+    assert (repo / "go.work").read_text() == "go 1.22\n"
+
+
 def test_a_job_that_is_gone_leaves_its_handler_to_its_owner(tmp_path: Path) -> None:
     repo = repository(tmp_path)
     folder = written(repo, Kind.PROCESS)
