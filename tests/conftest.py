@@ -42,6 +42,8 @@ class Program(NamedTuple):
 
 _PROGRAMS: Final = {
     "distribution": Program(shutil.which("docker-registry"), "docker-registry", "apt-get install docker-registry"),
+    "go": Program(shutil.which("go"), "go", "install Go 1.22 or newer"),
+    "node": Program(shutil.which("node") and shutil.which("npm"), "node with npm", "install Node.js 20 or newer"),
     "kubectl": Program(shutil.which("kubectl"), "kubectl", "install kubectl 1.27 or newer, which has kustomize in it"),
     **{
         name: Program(go_tools.find(name), str(go_tools.path_of(name)), "tools/go_tools.py builds it, with Go")

@@ -46,6 +46,7 @@ _COMMANDS: Final[dict[str, _Command]] = {
     "release": _Command("Auditor", "release", "Show and verify the release set of a head."),
     "evidence": _Command("Auditor", "evidence", "Check what is attached to an image."),
     "log": _Command("Auditor", "log", "Read and verify the log."),
+    "primitive": _Command("Developer", "primitive", "Write the skeleton of a primitive; check one."),
     "changed": _Command("Developer", "changed", "Which images a head changes, and why."),
     "local": _Command("Developer", "local", "Pull requests of a forge made of bare repositories."),
 }

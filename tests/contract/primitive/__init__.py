@@ -1,0 +1,1 @@
+"""Scaffolding and verifying on a real file system, with real processes."""
