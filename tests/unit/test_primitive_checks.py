@@ -80,6 +80,12 @@ def test_imports(primitive: Primitive, path: str, text: str, found: list[tuple[i
     assert imports(primitive, path, text) == found
 
 
+def test_a_primitive_may_import_its_own_module_whatever_that_is_called() -> None:
+    own = {"a.go": b'package a\n\nimport "example.org/primitives/domain/intake/x"\n'}
+    assert check_imports(GO, {**own, "go.mod": b"module example.org/primitives/domain/intake\n"}) == []
+    assert len(check_imports(GO, {**own, "go.mod": b"module example.org/primitives/domain/in\n"})) == 1
+
+
 MANIFEST = b"# x\napiVersion: apps/v1\nkind: Deployment\n"
 
 
