@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Final
 
 from reconciler.events import Emitter, Event
 from reconciler.gitops import difference, edits
@@ -20,6 +21,9 @@ from state.git import CommitId, RefName
 from state.observed import Snapshot
 from state.publishing import Proposal, ProposalState, Standing, Step
 
+UPDATE_PAUSE_S: Final = 900
+"""Until an update is tried again whose push was refused: each try is two entries in the log."""
+
 
 @dataclass(frozen=True, slots=True)
 class Upkeep:
@@ -30,6 +34,8 @@ class Upkeep:
     recorder: Recorder
     log: LogStore
     clock: Clock
+    _refused: dict[RefName, tuple[tuple[CommitId, CommitId], int]] = field(default_factory=dict)
+    """Branch → base and tip of an update that could not be pushed, and when (seconds since 1970)."""
 
     def run(self, seen: Snapshot, emit: Emitter, stopping: Callable[[], bool]) -> None:
         """One look at each of them. Raises LedgerMoved, Fenced or LogRollback."""
@@ -53,7 +59,7 @@ class Upkeep:
             proposal = proposals[0]
             try:
                 if proposal.step is Step.UPDATE:
-                    self._conclude(intent, proposal, ProposalState.OPEN, "", emit)
+                    self._conclude(intent, proposal, ProposalState.OPEN, "", None)
                 elif proposal.step is Step.CLOSE:
                     self._close(intent, proposal, emit)
             except WRITER_STOPS:
@@ -122,19 +128,24 @@ class Upkeep:
     def _update(self, lane: Lane, standing: Standing, parents: tuple[CommitId, CommitId], emit: Emitter) -> None:
         """The same edits on the base's tip, as a merge that the branch can be fast-forwarded to."""
         plan, base = self.recorder.history.publishing.plans[standing.proposal.plan], parents[0]
+        now, (before_this, at) = seconds(self.clock.now()), self._refused.get(plan.branch, (None, 0))
+        if before_this == parents and now < at + UPDATE_PAUSE_S:
+            return
         before = lane.files(base, plan.edits)
         after = edits.edited(before, plan.edits)
         difference.verify(before, after, plan.edits)
         changed = {path: raw for path, raw in after.items() if raw != before[path]}
         message = wording.update_message(plan, base)
-        commit = lane.writer.commit(parents, changed, message, seconds(self.clock.now()))
+        commit = lane.writer.commit(parents, changed, message, now)
         if list(lane.writer.changed(base, commit)) != sorted(changed):
             raise IntegrityError(f"{plan.branch.short}: more than the pins would change")
         proposal = standing.proposal._replace(
             step=Step.UPDATE, change=standing.change, commit=commit, parents=parents, approvals=()
         )
         intent = self._intend(proposal)
+        self._refused[plan.branch] = parents, now
         lane.writer.push(plan.branch, commit, self.recorder.confirm)
+        del self._refused[plan.branch]
         self._conclude(intent, proposal, ProposalState.OPEN, "", emit)
 
     def _close(self, intent: CommitId, proposal: Proposal, emit: Emitter) -> None:
@@ -164,10 +175,13 @@ class Upkeep:
         return intent
 
     def _conclude(
-        self, intent: CommitId | None, proposal: Proposal, state: ProposalState, why: str, emit: Emitter
+        self, intent: CommitId | None, proposal: Proposal, state: ProposalState, why: str, emit: Emitter | None
     ) -> None:
+        """`emit` is None where nobody has to hear of it."""
         row: dict[str, Json] = {**proposal._replace(reason=why).to_json(), "result": state.value}
         self.recorder.append(Kind.OUTCOME, {"intent": intent, "proposals": [row], "writes": []})
+        if emit is None:
+            return
         event = Event.PROPOSAL_UPDATED if state is ProposalState.OPEN else Event.PROPOSAL_ENDED
         number = {} if proposal.change is None else {"change": proposal.change}
         emit.emit(event, target=proposal.target, plan=proposal.plan, reason=state.value, detail=why, **number)

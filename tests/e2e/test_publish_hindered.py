@@ -12,7 +12,7 @@ from reconciler.approval import envelopes
 from reconciler.approval.approvers import Signed
 from reconciler.approval.served import ServedPlan
 from reconciler.approval.signatures import Signers
-from reconciler.publishing import intake, proposing
+from reconciler.publishing import intake, proposing, upkeep
 from state import canonical
 from state.entry import Kind
 from state.git import RefName
@@ -123,6 +123,36 @@ def test_what_the_gitops_repository_refuses_ends_with_its_approval(built: tuple[
         running.one_pass()
     assert states(approving) == []
     assert results(approving) == ["dropped"]
+    approving.shop.verified()
+
+
+def test_an_update_that_the_gitops_repository_refuses_is_tried_again_after_a_pause(
+    built: tuple[Approving, int],
+) -> None:
+    approving, number = built
+    edit = next(e for e in approving.plan(number).edits if e.component == "orders")
+    with approving.shop.reconciler() as running:
+        approving.approves(number, "alice")
+        running.one_pass()
+        conflicting = approving.file("dev", "orders").replace("image:", "image:  # ours")
+        approving.commits({edit.file: conflicting.replace("@sha256:", "@sha256:" + "0" * 64 + "  # ")})
+        hook = approving.gitops / "hooks" / "pre-receive"
+        hook.parent.mkdir(exist_ok=True)
+        hook.write_text("#!/bin/sh\nexit 1\n")
+        hook.chmod(0o755)
+        running.one_pass()
+        running.one_pass()
+        grown = len(approving.shop.entries(Kind.INTENT))
+        for _ in range(3):
+            running.one_pass()
+        assert len(approving.shop.entries(Kind.INTENT)) == grown
+        assert running.events("proposal_updated") == []
+        hook.unlink()
+        running.clock.skew_s += upkeep.UPDATE_PAUSE_S
+        running.one_pass()
+        running.one_pass()
+    assert results(approving)[-1] == "open"
+    assert "# ours" in approving.file("dev", "orders", approving.plan(number).branch)
     approving.shop.verified()
 
 
