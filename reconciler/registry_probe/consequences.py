@@ -1,7 +1,6 @@
 """What the measured behaviour means for this version of the reconciler. Pure: values in, rows out.
 
-Every `therefore` describes code that is there (named in a comment where it is not obvious); what is measured for later
-versions says "not used".
+Every `therefore` describes code that is there (named in a comment where it is not obvious).
 """
 
 from __future__ import annotations
@@ -165,15 +164,17 @@ def _referrers(seen: Referrers) -> Row:
             said = "OCI-Subject" if seen.oci_subject else "no OCI-Subject"
             has = "listed by the API" if seen.listed else f"API answers {_status(seen.api_status)} without the referrer"
             measured = f"contradicts itself: {said}, {has}; {_schema(seen)}"
+    # `RegistryArtifacts` reads both lists, and writes the index where the API does not list.
     if seen.push_status not in {200, 201}:
         measured = f"a manifest with a subject is refused ({_status(seen.push_status)})"
-    return Row(
-        "referrers",
-        "Referrers",
-        measured,
-        "not used: this version neither attaches nor reads referrers",
-        Fit.GOOD if seen.mode is Mode.API else Fit.LIMITED,
-    )
+        return Row("referrers", "Referrers", measured, "no evidence and no release set can be attached here", Fit.BAD)
+    if seen.mode is Mode.API:
+        return Row("referrers", "Referrers", measured, "evidence is attached, and found by the API", Fit.GOOD)
+    if seen.tag_schema_moves:
+        therefore = "evidence is found by the tag sha256-…: its index is read, extended and written"
+        return Row("referrers", "Referrers", measured, therefore, Fit.LIMITED)
+    therefore = "evidence cannot be attached once a digest has some: the index at its tag cannot be written"
+    return Row("referrers", "Referrers", measured, therefore, Fit.BAD)
 
 
 def _schema(seen: Referrers) -> str:

@@ -92,6 +92,20 @@ def test_a_registry_that_contradicts_itself_is_not_called_an_api() -> None:
     assert _row(seen, "referrers").measured.startswith("contradicts itself: OCI-Subject, API answers 404")
 
 
+def test_what_becomes_of_evidence_is_told_by_what_was_measured() -> None:
+    schema = replace(GOOD.referrers, mode=Mode.TAG_SCHEMA, api_status=404, listed=False)
+    cases = {
+        GOOD.referrers: (Fit.GOOD, "found by the API"),
+        replace(schema, tag_schema_status=201, tag_schema_moves=True): (Fit.LIMITED, "read, extended and written"),
+        replace(schema, tag_schema_status=201, tag_schema_moves=False): (Fit.BAD, "cannot be written"),
+        replace(schema, tag_schema_status=409): (Fit.BAD, "cannot be written"),
+        replace(GOOD.referrers, push_status=400): (Fit.BAD, "can be attached"),
+    }
+    for referrers, (fit, text) in cases.items():
+        row = _row(replace(GOOD, referrers=referrers), "referrers")
+        assert (row.fit, text in row.therefore) == (fit, True), row
+
+
 def test_the_default_that_is_told_is_the_default_in_force() -> None:
     assert RegistrySettings.model_fields["settle_s"].default == SETTLE_DEFAULT_S
 
