@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-import selectors
-import signal
-import subprocess
 import tempfile
 import time
 from pathlib import Path
 from threading import Lock
 from typing import Final
 
+from reconciler.adapters import bounded_process
 from reconciler.evidence.finding import layers_of
 from reconciler.evidence.found import BUNDLE_MAX_BYTES, Refused
 from reconciler.ports import BlobReader
@@ -26,8 +24,6 @@ from state.oci import OCI_INDEX, Descriptor, Manifest, Repository
 FORMAT: Final = "spdx-json@2.3"
 _IMAGE_MAX_BYTES: Final = 8 * 1024 * 1024 * 1024
 _LAYERS_MAX: Final = 500
-_ERRORS_KEPT_BYTES: Final = 4 * 1024
-_READ_BYTES: Final = 64 * 1024
 
 
 def check_program(program: Path) -> None:
@@ -92,62 +88,22 @@ class Syft:
             "--source-name", str(repository), "--source-version", str(manifest.digest),
         ]  # fmt: skip
         environment = {"HOME": str(home), "TMPDIR": str(home), "SYFT_CHECK_FOR_APP_UPDATE": "false"}
+        where = f"{repository}@{manifest.digest.short}: {self._program}"
         try:
-            process = subprocess.Popen(
+            code, output, errors = bounded_process.run(
                 [str(self._program), *arguments],
                 cwd=home,
                 env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                start_new_session=True,
+                until_s=until_s,
+                output_max_bytes=BUNDLE_MAX_BYTES,
             )
+        except TimeoutError:
+            raise Unavailable(f"{where}: not done within {self._timeout_s:g} s (evidence.syft.timeout_s)") from None
         except OSError as error:
             raise ConfigError(f"{self._program}: cannot be started: {error.strerror}") from error
-        where = f"{repository}@{manifest.digest.short}: {self._program}"
-        with process:
-            try:
-                output, errors = _read(process, until_s)
-                code = process.wait(timeout=max(0.0, until_s - time.monotonic()))
-            except (TimeoutError, subprocess.TimeoutExpired):
-                _kill(process)
-                raise Unavailable(f"{where}: not done within {self._timeout_s:g} s (evidence.syft.timeout_s)") from None
-            except BaseException:
-                _kill(process)
-                raise
         if len(output) > BUNDLE_MAX_BYTES:
             raise Terminal(f"{where}: wrote more than {BUNDLE_MAX_BYTES} bytes; attach this image's SBOM in CI")
         if code != 0:
             told = " ".join(errors.decode(errors="replace").split())[-500:]
             raise Terminal(f"{where}: ended with {code}: {told or 'it said nothing'}")
         return output
-
-
-def _read(process: subprocess.Popen[bytes], until_s: float) -> tuple[bytes, bytes]:
-    """The beginning of standard output, and the end of standard error. Raises TimeoutError at the deadline."""
-    parts: list[bytes] = []
-    size, errors = 0, b""
-    with selectors.DefaultSelector() as selector:
-        for pipe in (process.stdout, process.stderr):
-            if pipe is not None:
-                selector.register(pipe, selectors.EVENT_READ)
-        while selector.get_map():
-            ready = selector.select(max(0.0, until_s - time.monotonic()))
-            if not ready:
-                raise TimeoutError
-            for key, _ in ready:
-                got = os.read(key.fd, _READ_BYTES)
-                if not got:
-                    selector.unregister(key.fileobj)
-                elif key.fileobj is process.stderr:
-                    errors = (errors + got)[-_ERRORS_KEPT_BYTES:]
-                elif size <= BUNDLE_MAX_BYTES:
-                    parts.append(got)
-                    size += len(got)
-    return b"".join(parts), errors
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    """End the whole session. The process was not reaped yet, so its id is still its own."""
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
