@@ -11,7 +11,7 @@ REQUIRE ?=
 PUBLIC_DATA ?=
 # A folder with Argo CD's CRDs, one folder a version (v3.3.9, v3.5.1); without it the lane is not held against them.
 ARGOCD_CRDS ?=
-WORKERS ?= 2
+WORKERS ?= 4
 
 .PHONY: demo test check bench soak format lock clean help
 
@@ -21,7 +21,7 @@ help: ## What there is
 demo: $(STAMP) ## Run the main job on this machine, on real parts
 	@$(BIN)/ameide demo $(DEMO)
 
-test: $(STAMP) ## All tests; those that need Go are skipped without it (about four minutes on two cores)
+test: $(STAMP) ## All tests; those that need Go are skipped without it (about six minutes on two cores)
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -q --require-suites "$(REQUIRE)" \
 		$(if $(PUBLIC_DATA),--public-data="$(PUBLIC_DATA)") $(if $(ARGOCD_CRDS),--argocd-crds="$(ARGOCD_CRDS)")
 

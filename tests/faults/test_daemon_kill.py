@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.faults.kill_bench import open_bench
 from tests.faults.kill_loop import random_kills
 
-KILLS = 20
+KILLS = 10
 SEED = 20_260_105
 
 
