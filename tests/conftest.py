@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import pytest
+from hypothesis import settings
 
 from tools import go_tools
 
@@ -39,6 +40,10 @@ class Program(NamedTuple):
     called: str
     remedy: str
 
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("ameide", deadline=None)
+settings.load_profile("ameide")
 
 _PROGRAMS: Final = {
     "distribution": Program(shutil.which("docker-registry"), "docker-registry", "apt-get install docker-registry"),
