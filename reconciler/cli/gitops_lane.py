@@ -15,6 +15,8 @@ SERIES: Final = "3.5"
 
 _PATH = click.Path(path_type=Path)
 _SUFFIXES: Final = (".yaml", ".yml", ".tpl")
+_OF_A_LANE: Final = ("ApplicationSet", "AppProject", "Application")
+"""Where none of these is, a clean answer would be about nothing."""
 
 
 @click.command()
@@ -112,6 +114,7 @@ def lint(
     from reconciler.preview.render import repository_with_lane
     from reconciler.settings import load
     from reconciler.strict_yaml import read_regular
+    from state.errors import ConfigError
 
     if explain is not None:
         chosen = list(RULES.values()) if explain == "all" else [r for r in RULES.values() if r.id == explain.upper()]
@@ -136,6 +139,10 @@ def lint(
         if observed is None
         else parse_observed(read_regular(observed, max_bytes=FILE_MAX_BYTES), str(observed)),
     )
+    if not lane.unreadable and not any(m.kind in _OF_A_LANE for m in lane.manifests):
+        raise ConfigError(
+            f"{path}: expected the folder of a lane, found no {', '.join(_OF_A_LANE)} in {len(files)} files"
+        )
     made = judge(lane, files, datetime.now(UTC).date())
     root = "" if path.is_file() or path == Path() or path.is_absolute() else f"{path.as_posix()}/"
     match form:

@@ -90,11 +90,15 @@ def test_a_configuration_that_no_pod_can_run_is_refused(
     assert told in capsys.readouterr().err
 
 
-def test_lint_ends_with_0_for_clean_1_for_findings_and_2_for_bad_input(ameide_yaml: Path, lane: Path) -> None:
+def test_lint_ends_with_0_for_clean_1_for_findings_and_2_for_bad_input(
+    ameide_yaml: Path, lane: Path, tmp_path: Path
+) -> None:
     assert ameide("gitops", "lint", "--config", ameide_yaml, lane).return_value == 0
     edit(lane / "argocd/applicationsets/preview-baseline.yaml", "prune: true", "prune: false")
     assert ameide("gitops", "lint", lane).return_value == 1
     failed(2, "gitops", "lint", lane / "nowhere")
+    (tmp_path / "other").mkdir()
+    failed(2, "gitops", "lint", tmp_path / "other")
     failed(2, "gitops", "lint", lane, "--argocd-version", "new")
     failed(2, "gitops", "lint", "--explain", "Z9")
     failed(2, "gitops", "lint")
