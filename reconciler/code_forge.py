@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from reconciler.adapters import forge_gitea, forge_gitlab
 from reconciler.adapters.forge_access import GitHubAppToken, TokenFile
 from reconciler.adapters.forge_client import ForgeClient, Token
-from reconciler.adapters.forge_gitea import GiteaChanges, GiteaForge
+from reconciler.adapters.forge_gitea import GiteaChanges, GiteaForge, GiteaStatuses
 from reconciler.adapters.forge_github import HEADERS, GitHubForge
 from reconciler.adapters.forge_github_status import CheckRuns, CommitStatuses
 from reconciler.adapters.forge_github_writer import GitHubChanges
@@ -187,7 +187,7 @@ def _adapters(
     if isinstance(forge, GitLabForgeSettings):
         return GitLabForge(named, refs), lambda: GitLabStatusReporter(named), lambda: GitLabChanges(named)
     if isinstance(forge, GiteaForgeSettings):
-        return GiteaForge(named, refs), lambda: CommitStatuses(named), lambda: GiteaChanges(named)
+        return GiteaForge(named, refs), lambda: GiteaStatuses(named), lambda: GiteaChanges(named)
     app = forge.app
     status = (lambda: CommitStatuses(named)) if app is None else (lambda: CheckRuns(named, app.app_id))
     return GitHubForge(named, refs), status, lambda: GitHubChanges(named)

@@ -12,6 +12,7 @@ from typing import ClassVar, Final
 from pydantic import Field
 
 from reconciler.adapters.forge_github import GitHubForge, User
+from reconciler.adapters.forge_github_status import CommitStatuses
 from reconciler.adapters.forge_github_writer import GitHubChanges
 from reconciler.adapters.forge_records import Id, Record, parsed, parsed_record
 from reconciler.ports import Change, Permission
@@ -123,3 +124,9 @@ class GiteaChanges(GitHubChanges):
             if not rows:
                 return None
         raise Terminal(f"{self._repository.identity().name}: more than {100 * PAGE_SIZE} labels")
+
+
+class GiteaStatuses(CommitStatuses):
+    """A `StatusReporter`: the first line, as the commit status `ameide`."""
+
+    QUERY: ClassVar[Mapping[str, str | int]] = {"limit": PAGE_SIZE}

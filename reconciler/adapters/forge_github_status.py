@@ -7,6 +7,9 @@ head and process, so that a restart does not write every status anew: 500 writes
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from pydantic import AliasChoices, Field
 
 from reconciler.adapters.forge_identity import ForgeRepository
@@ -66,11 +69,13 @@ class _CheckRuns(Record):
 class CommitStatuses(ForgeStatus[None]):
     """A `StatusReporter` for a token: the first line, as the commit status `ameide`."""
 
+    QUERY: ClassVar[Mapping[str, str | int]] = {"per_page": 100}
+
     def __init__(self, repository: ForgeRepository) -> None:
         super().__init__(repository, whole_text=False)
 
     def _read(self, head: CommitId) -> Shown[None] | None:
-        answer = self._client.get(self._repository.path(f"/commits/{head}/status"), {"per_page": 100})
+        answer = self._client.get(self._repository.path(f"/commits/{head}/status"), self.QUERY)
         if not answer.found:
             return None
         for status in parsed(_Combined, answer, f"statuses of {head.short}").statuses or ():

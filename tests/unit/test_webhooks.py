@@ -17,7 +17,7 @@ from reconciler.webhooks.signatures import TOLERANCE_S, Sender, is_signed
 from state.errors import InvalidValue
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-DATA = Path(__file__).parents[1] / "data" / "webhooks" / "github"
+DATA = Path(__file__).parents[1] / "data" / "webhooks"
 GITHUB_SECRET, GITHUB_BODY = "It's a Secret to Everybody", b"Hello, World!"
 GITHUB_SIGNATURE = "757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"
 """Source: docs.github.com, "Validating webhook deliveries", "Testing the webhook payload validation"."""
@@ -157,17 +157,26 @@ def test_an_unusable_signing_token_lets_nobody_in(secret: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "hint"),
+    ("sender", "file", "hint"),
     [
-        ("pull_request_opened", Hint(186853002, 2)),
-        ("pull_request_synchronize", Hint(186853002, 2)),
-        ("pull_request_closed", Hint(186853002, 2)),
-        ("push", Hint(186853002, None)),
-        ("ping", Hint(186853261, None)),
+        (Sender.GITHUB, "pull_request_opened", Hint(186853002, 2)),
+        (Sender.GITHUB, "pull_request_synchronize", Hint(186853002, 2)),
+        (Sender.GITHUB, "pull_request_closed", Hint(186853002, 2)),
+        (Sender.GITHUB, "push", Hint(186853002, None)),
+        (Sender.GITHUB, "ping", Hint(186853261, None)),
+        (Sender.GITEA, "pull_request", Hint(1, 2)),
+        (Sender.GITEA, "pull_request_label", Hint(1, 2)),
+        (Sender.GITEA, "push", Hint(1, None)),
+        (Sender.GITEA, "create", Hint(1, None)),
+        (Sender.GITLAB, "merge_request", Hint(1, 1)),
+        (Sender.GITLAB, "note_merge_request", Hint(5, None)),
+        (Sender.GITLAB, "issue", Hint(1, None)),  # its iid is no merge request's
+        (Sender.GITLAB, "push", Hint(15, None)),
+        (Sender.GITLAB, "tag_push", Hint(1, None)),
     ],
 )
-def test_a_documented_delivery_of_github_hints_at_its_pull_request(file: str, hint: Hint) -> None:
-    assert hint_of(Sender.GITHUB, (DATA / f"{file}.json").read_bytes()) == hint
+def test_a_recorded_delivery_hints_at_its_pull_request(sender: Sender, file: str, hint: Hint) -> None:
+    assert hint_of(sender, (DATA / sender.value / f"{file}.json").read_bytes()) == hint
 
 
 @pytest.mark.parametrize(

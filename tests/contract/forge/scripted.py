@@ -10,6 +10,7 @@ from typing import Any
 
 from reconciler.adapters.forge_access import TokenFile
 from reconciler.adapters.forge_client import ForgeClient
+from reconciler.adapters.forge_gitea import GiteaStatuses
 from reconciler.adapters.forge_github import GitHubForge
 from reconciler.adapters.forge_github_status import CheckRuns, CommitStatuses
 from reconciler.adapters.forge_github_writer import GitHubChanges
@@ -51,8 +52,9 @@ class Scripted:
     """A reporter of a process that has just been started."""
 
     def open(self, count: int) -> None:
-        """So many, of which only the first is in git."""
+        """So many, of which only the first is in git. Of thousands the server tells no more than anybody reads."""
         driver = self.tested.driver
+        self.forge.brief = count > 1000
         first = self.pulls[driver.open(driver.commit())]
         for number in range(len(self.pulls) + 1, count + 1):
             self.pulls[number] = {**first, "id": 9000 + number, self.number: number}
@@ -140,7 +142,7 @@ def gitea(root: Path) -> Iterator[Scripted]:
         yield Scripted(
             made.forge, made.stub, made.client, made.tested, made.token_file, 50, "/pulls", made.forge.pulls, "number",
             "refs/pull/{}/head", "name",
-            lambda: CommitStatuses(OwnedRepository(made.client, NAME)),
+            lambda: GiteaStatuses(OwnedRepository(made.client, NAME)),
         )  # fmt: skip
 
 

@@ -45,13 +45,13 @@ def test_an_unchanged_listing_costs_no_quota(github: GitHubUnderTest) -> None:
 
 def test_a_limit_is_kept_without_asking_on(github: GitHubUnderTest) -> None:
     body = json.dumps({"message": "You have exceeded a secondary rate limit."}).encode()
-    github.forge.fault = lambda seen: Reply(403, {}, body) if seen.path == "/x" else None
+    github.forge.fault = lambda seen: Reply(403, {}, body) if seen.path == f"/repos/{NAME}" else None
     with pytest.raises(RateLimited) as first:
-        github.client.get("/x")
+        github.client.get(f"/repos/{NAME}")
     assert first.value.retry_after_s == 60
     asked = len(github.stub.requests)
     with pytest.raises(RateLimited, match="not sent") as second:
-        github.client.get("/x")
+        github.client.get(f"/repos/{NAME}")
     assert len(github.stub.requests) == asked
     assert second.value.retry_after_s is not None
     assert 0 < second.value.retry_after_s <= 60
@@ -64,9 +64,9 @@ def test_a_spent_quota_waits_for_its_reset(github: GitHubUnderTest) -> None:
         "X-RateLimit-Reset": str(int(time.time()) + 900),
     }
     told = b'{"message": "no word of a limit"}'
-    github.forge.fault = lambda seen: Reply(403, headers, told) if seen.path == "/x" else None
+    github.forge.fault = lambda seen: Reply(403, headers, told) if seen.path == f"/repos/{NAME}" else None
     with pytest.raises(RateLimited) as caught:
-        github.client.get("/x")
+        github.client.get(f"/repos/{NAME}")
     assert caught.value.retry_after_s is not None
     assert 800 < caught.value.retry_after_s <= 900
     assert github.client.budget is not None

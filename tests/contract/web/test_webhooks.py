@@ -76,13 +76,22 @@ def delivery(**changed: object) -> bytes:
     return json.dumps({**OPENED, **changed}).encode()
 
 
-NUMBERED = {
-    Sender.GITHUB: lambda action, n: {"action": action, "repository": {"id": 7}, "pull_request": {"number": n}},
-    Sender.GITEA: lambda action, n: {"action": action, "repository": {"id": 7}, "pull_request": {"number": n}},
-    Sender.GITLAB: lambda action, n: {
-        "object_kind": "merge_request", "project": {"id": 7}, "object_attributes": {"iid": n, "action": action},
-    },
-}  # fmt: skip
+WEBHOOKS = Path(__file__).parents[2] / "data" / "webhooks"
+RECORDED = {
+    Sender.GITHUB: ("pull_request_opened", "repository", ("pull_request", "number")),
+    Sender.GITEA: ("pull_request", "repository", ("pull_request", "number")),
+    Sender.GITLAB: ("merge_request", "project", ("object_attributes", "iid")),
+}
+"""A recorded delivery of each, where it names the repository, and where the pull request."""
+
+
+def numbered(sender: Sender, action: str, number: int) -> dict[str, object]:
+    """The recorded delivery, about another pull request of our repository."""
+    file, repository, (section, key) = RECORDED[sender]
+    made: dict[str, dict[str, object]] = json.loads((WEBHOOKS / sender.value / f"{file}.json").read_bytes())
+    made[repository]["id"] = 7
+    made[section] |= {key: number, **({"action": action} if sender is Sender.GITLAB else {})}
+    return {**made, **({} if sender is Sender.GITLAB else {"action": action})}
 
 
 def signed(sender: Sender, body: bytes) -> dict[str, str]:
@@ -98,7 +107,7 @@ def signed(sender: Sender, body: bytes) -> dict[str, str]:
 def test_deliveries_again_late_and_out_of_order_mark_the_same_pull_requests(endpoint: Endpoint, sender: Sender) -> None:
     story = [("opened", 3), ("synchronize", 3), ("opened", 4), ("closed", 3)]
     for action, number in [*reversed(story), *story, story[0], story[0]]:
-        body = json.dumps(NUMBERED[sender](action, number)).encode()
+        body = json.dumps(numbered(sender, action, number)).encode()
         headers = {"Content-Type": "application/json", **signed(sender, body)}
         answer = endpoint.running.ask("public", "/webhooks/shop", "POST", data=body, headers=headers)
         assert answer.status_code == 202
