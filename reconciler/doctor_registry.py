@@ -53,7 +53,10 @@ def diagnose(
         if answers.status is Status.OK:
             yield _skew(registry, settings, clock)
             yield from _baselines(client, _repositories(catalogues, registry.host))
-            yield from _pushes(client, _written(settings, catalogues, registry.host), settings.mode)
+            written = _written(settings, catalogues, registry.host)
+            yield from _pushes(client, written, settings.mode)
+            if registry.credential_file is not None:
+                yield from _deletes(client, written, settings)
     finally:
         client.close()
 
@@ -107,7 +110,7 @@ def _written(settings: Settings, catalogues: list[Catalogue], host: str) -> list
 
 
 def _pushes(client: OrasRegistry, repositories: list[Repository], mode: Mode) -> Iterator[Finding]:
-    """Whether each may be written to. What a credential may do beyond that can't be asked without doing it."""
+    """Whether each may be written to."""
     if mode is Mode.OBSERVE or not repositories:
         return
     check = f"registry {client.hostname}: permissions"
@@ -119,6 +122,32 @@ def _pushes(client: OrasRegistry, repositories: list[Repository], mode: Mode) ->
         if missing:
             return Finding(check, Status.FAIL, f"missing: push to {', '.join(missing)}", remedy)
         return Finding(check, Status.OK, f"it may push; asked for {len(asked)} of {len(repositories)} repositories")
+
+    yield attempt(check, ask, "try again later")
+
+
+def _deletes(client: OrasRegistry, repositories: list[Repository], settings: Settings) -> Iterator[Finding]:
+    """Whether the credential may delete: what `tag_gc` needs, and nobody else."""
+    if not repositories:
+        return
+    check = f"registry {client.hostname}: deleting"
+    needed = any(repository.tag_gc is not None for repository in settings.repositories)
+
+    def ask() -> Finding:
+        may = {repository.path: client.may_delete(repository) for repository in repositories[:IMAGES_MAX]}
+        granted, refused, untold = (
+            ", ".join(path for path, answer in may.items() if answer is wanted) for wanted in (True, False, None)
+        )
+        if needed and refused:
+            remedy = "give the credential leave to delete: tag_gc takes the tags of closed pull requests away"
+            return Finding(check, Status.FAIL, f"missing: delete in {refused}", remedy)
+        if not needed and granted:
+            remedy = "take the leave to delete from the credential: without tag_gc nothing is deleted"
+            return Finding(check, Status.WARN, f"more than needed: it may delete in {granted}", remedy)
+        if untold:
+            remedy = "look the credential up where it was made; of ghcr.io: whether the token has delete:packages"
+            return Finding(check, Status.WARN, f"not known whether it may delete in {untold}", remedy)
+        return Finding(check, Status.OK, "it may delete" if needed else "it may not delete")
 
     yield attempt(check, ask, "try again later")
 

@@ -42,6 +42,7 @@ from state.oci import OCI_INDEX, Descriptor, Digest, Manifest, Repository, Tag
 API_UNKNOWN_AFTER_S: Final = 600
 """A host without the referrers API may learn it: its "no" is asked for again after so many seconds."""
 _OWN_KEPT_S: Final = 600
+_NO_DIGEST: Final = f"sha256:{'0' * 64}"
 _ROUNDS: Final = 8
 _PAGES_MAX: Final = 100
 _CHUNK_BYTES: Final = 256 * 1024
@@ -167,6 +168,23 @@ class Artifacts:
             return False
         with suppress(ReconcilerError):  # a registry that can't give it up forgets it by itself
             client.run(Call("DELETE", self._upload_url(started, where), where, {}))
+        return True
+
+    def may_delete(self, repository: Repository) -> bool | None:
+        """Whether the credential may delete there, asked for a manifest that cannot be: its digest is all zeros.
+
+        Who may is told that there is none; None where the registry says something else, as one that deletes nothing
+        does (405). Source: distribution-spec v1.1, Deleting Manifests (end-9).
+        """
+        where = f"{repository}: asking to delete what is not there"
+        client = self._client
+        try:
+            answer = client.run(Call("DELETE", client.url(f"{repository.path}/manifests/{_NO_DIGEST}"), where, {}))
+            client.expect(answer, where, 202, 404)
+        except Denied:
+            return False
+        except Terminal:
+            return None
         return True
 
     def put_artifact(

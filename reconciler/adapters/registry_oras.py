@@ -102,6 +102,7 @@ class OrasRegistry(oras.provider.Registry):  # type: ignore[misc]  # oras ships 
         self.save_blob = artifacts.save_blob
         self.put_blob = artifacts.put_blob
         self.may_push = artifacts.may_push
+        self.may_delete = artifacts.may_delete
         self.put_artifact = artifacts.put_artifact
 
     # --- RegistryReader ----------------------------------------------------------------------------------------------

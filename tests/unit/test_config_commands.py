@@ -414,6 +414,29 @@ def test_doctor_begins_an_upload_where_tags_are_written_and_gives_it_up(config: 
     assert (denied["status"], denied["found"]) == ("fail", "missing: push to acme/orders")
 
 
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        (404, ("warn", "more than needed: it may delete in acme/orders")),
+        (403, ("ok", "it may not delete")),
+        (405, ("warn", "not known whether it may delete in acme/orders")),
+    ],
+)
+def test_doctor_asks_whether_the_credential_may_delete_by_what_no_registry_has(
+    config: Path, stub: Stub, tmp_path: Path, status: int, expected: tuple[str, str]
+) -> None:
+    login = tmp_path / "registry.json"
+    login.write_text(json.dumps({"auths": {stub.host: {"auth": "dXNlcjpodXNo"}}}))
+    login.chmod(0o600)
+    edit(config, "mode: observe", "mode: fill")
+    edit(config, "anonymous: true", f"credential_file: {login}")
+    stub.answer = lambda seen: Reply(status) if seen.method == "DELETE" else answer(seen)
+    found = findings(config)[1][f"registry {stub.host}: deleting"]
+    assert (found["status"], found["found"]) == expected
+    deleted = [r.path for r in stub.requests if r.method == "DELETE" and "/uploads/" not in r.path]
+    assert deleted == [f"/v2/acme/orders/manifests/sha256:{'0' * 64}"]
+
+
 def test_doctor_reads_a_gitops_repository_over_http_with_its_credential(
     config: Path, tmp_path: Path, http_git: GitServer
 ) -> None:
