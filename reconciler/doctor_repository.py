@@ -62,7 +62,7 @@ def diagnose(
         else:
             identity = forge.identity
             yield attempt(f"{name}: forge", functools.partial(doctor_forge.listed, forge), _forge_remedy(settings))
-            yield from doctor_forge.permissions(settings, whole, forge, clock, random)
+            yield from doctor_forge.permissions(settings, whole, clock, random)
             for branch in settings.admission.base_branches:
                 run = functools.partial(_catalogue, settings, forge, branch, own)
                 yield attempt(f"{name}: catalogue", run, f"commit a valid {settings.catalogue} to {branch}")

@@ -125,10 +125,12 @@ class ForgeClient:
         *,
         conditional: bool = False,
         reduce: Callable[[Json], Json] = _whole,
+        expected: frozenset[int] = frozenset(),
     ) -> Answer:
         """The answer to a GET; `found` is False on a 404 or 410.
 
         Args:
+            expected: refusals that are an answer to this caller, as in `send`.
             conditional: ask with the ETag of the last answer to the same question. Without it nothing stored counts.
             reduce: makes of the body what is returned and kept; a page of GitHub's is 1.4 MB, most of it unused.
 
@@ -137,12 +139,12 @@ class ForgeClient:
         url = self._url(path, query)
         stored = self._stored.get(url) if conditional else None
         call = self._call("GET", url, path, {"If-None-Match": stored.etag} if stored is not None else {})
-        response = self._run(call)
+        response = self._run(call, expected)
         if response.status_code == 304:
             if stored is None:
                 raise Unavailable(f"{call.where}: 304 to a question without a condition")
             return stored.answer._replace(unchanged=True)
-        answer = _answer(response, call.where)
+        answer = _answer(response, call.where, expected)
         answer = answer._replace(body=reduce(answer.body))
         etag = response.headers.get("ETag", "")
         with self._lock:
@@ -159,7 +161,8 @@ class ForgeClient:
         """Write, once: after an answer that was lost the caller has to look before it writes again.
 
         Args:
-            expected: refusals (such as 409 and 422) that are an answer to this caller; their body is returned.
+            expected: refusals (such as 409 and 422) that are an answer to this caller; their body is returned. A 403
+                that is a rate limit stays an error.
 
         Raises as `get`; Unavailable says so where the write may have happened.
         """
@@ -188,7 +191,9 @@ class ForgeClient:
         for number in range(1, tries + 1):
             try:
                 response = self._once(call, until)
-                if (response.ok and response.status_code < 300) or response.status_code in {304, *_GONE} | expected:
+                if (response.ok and response.status_code < 300) or response.status_code in {304, *_GONE}:
+                    return response
+                if response.status_code in expected and not self._limited(response):
                     return response
                 raise self._refused(response, call.where)
             except Transient as error:
@@ -226,10 +231,8 @@ class ForgeClient:
         status, told = response.status_code, _said(response)
         text = f"{where}: answered {status}" + (f" ({told})" if told else "")
         pause_s = retry_after_header_s(response, self._clock.now())
-        spent = self.budget is not None and self.budget.remaining == 0
-        limited = status == 429 or (status == 403 and (pause_s is not None or spent or _LIMIT_WORDS.search(told)))
-        if limited:
-            if pause_s is None and spent and self.budget is not None:
+        if self._limited(response):
+            if pause_s is None and self.budget is not None and self.budget.remaining == 0:
                 pause_s = (self.budget.reset_at - self._clock.now()).total_seconds()
             pause_s = min(self._limits.pause_max_s, max(1.0, self._limits.cooldown_s if pause_s is None else pause_s))
             with self._lock:
@@ -244,6 +247,13 @@ class ForgeClient:
         if status < 400:
             return Unavailable(f"{text}, which is no answer of a forge's API; check its address")
         return Terminal(f"{text}; the same request would be refused again")
+
+    def _limited(self, response: requests.Response) -> bool:
+        """Whether a refusal is a limit of our rate, and none of what we may do."""
+        spent = self.budget is not None and self.budget.remaining == 0
+        paused = retry_after_header_s(response, self._clock.now()) is not None
+        told = paused or spent or _LIMIT_WORDS.search(_said(response)) is not None
+        return response.status_code == 429 or (response.status_code == 403 and told)
 
     def _note_budget(self, response: requests.Response) -> None:
         """`x-ratelimit-*` an hour (GitHub, Gitea behind a proxy) or `RateLimit-*` a minute (GitLab)."""

@@ -149,25 +149,21 @@ def test_whoever_proposes_has_to_push_branches_and_open_pull_requests(github: Gi
     }
     github.uses(token_file=str(github.token_file))
     github.forge.git.config["http.receivepack"] = False
-    assert proposed(github) == {
-        "target": ("ok", "role push; the forge does not tell what such a token may do"),
-        "target: git": ("fail", "missing: it may not push a branch"),
-    }
-    github.forge.scopes = "repo:status"
-    assert proposed(github)["target"] == ("fail", "missing: the scope repo, got repo:status")
+    assert proposed(github)["target: git"] == ("fail", "missing: it may not push a branch")
 
 
-def test_doctor_names_the_scopes_and_the_role_of_a_token(github: GitHubShop) -> None:
+def test_doctor_tells_a_classic_token_from_a_fine_grained_one(github: GitHubShop) -> None:
     github.uses(token_file=str(github.token_file))
-    assert permissions(github) == ("ok", "role push; the forge does not tell what such a token may do")
     github.forge.scopes = "repo, admin:org"
     assert permissions(github) == ("warn", "more than needed: admin:org")
-    github.forge.scopes = "gist"
-    assert permissions(github) == ("fail", "missing: the scope repo, got gist")
-    github.forge.scopes, github.forge.role = None, {"push": False, "pull": True}
-    assert permissions(github) == ("fail", "missing: the role push, got pull")
-    github.forge.role = {"push": True, "admin": True}
-    assert permissions(github) == ("warn", "more than needed: the role admin")
+    github.forge.scopes = None
+    github.forge.fine = {"contents": "read", "pull_requests": "read", "statuses": "write"}
+    found = doctor(github)
+    assert found["shop: forge permissions"][:2] == (
+        "ok",
+        "role push; Commit statuses: write, Contents: read, Pull requests: read",
+    )
+    assert found["shop: forge permissions: not told"][0] == "warn"
 
 
 def test_doctor_warns_where_the_code_credential_may_push(github: GitHubShop) -> None:

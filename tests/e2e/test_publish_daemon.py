@@ -162,6 +162,7 @@ def at_github(approving: Approving) -> Iterator[GitHub]:
         at = {"kind": "github", "url": git.url, "repository": NAME, "token_file": str(token_file)}
         shop.configure(shop={"targets": [{**approving.target("dev", None), "forge": at}]})
         yield forge
+    forge.held.check()
 
 
 def test_a_gitops_repository_at_github_gets_one_pull_request_with_a_signed_commit(

@@ -1,0 +1,19 @@
+"""What a forge credential is for, which says what it has to be allowed and what is too much."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class TokenUse(NamedTuple):
+    """One credential's work.
+
+    Args:
+        writes: it shows a status on each head, or proposes.
+        labels: it sets the preview label.
+        proposes: it pushes branches and opens pull requests; how far git lets it is asked elsewhere.
+    """
+
+    writes: bool
+    labels: bool = False
+    proposes: bool = False
