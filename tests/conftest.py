@@ -28,6 +28,7 @@ pytest_plugins: list[str] = [
     "tests.fixtures.shop",
     "tests.fixtures.janitor",
     "tests.fixtures.kubernetes_real",
+    "tests.fixtures.lane_shop",
     "tests.fixtures.sigstore",
     "tests.fixtures.approving",
 ]
