@@ -9,8 +9,6 @@ STAMP := $(VENV)/.installed
 REQUIRE ?=
 # A folder with bundles of public projects, to verify them offline; without it those tests are skipped.
 PUBLIC_DATA ?=
-# A folder with Argo CD's CRDs, one folder a version (v3.3.9, v3.5.1); without it the lane is not held against them.
-ARGOCD_CRDS ?=
 WORKERS ?= 4
 
 .PHONY: demo test check bench soak format lock clean help
@@ -23,7 +21,7 @@ demo: $(STAMP) ## Run the main job on this machine, on real parts
 
 test: $(STAMP) ## All tests; those that need Go are skipped without it (about six minutes on two cores)
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -q --require-suites "$(REQUIRE)" \
-		$(if $(PUBLIC_DATA),--public-data="$(PUBLIC_DATA)") $(if $(ARGOCD_CRDS),--argocd-crds="$(ARGOCD_CRDS)")
+		$(if $(PUBLIC_DATA),--public-data="$(PUBLIC_DATA)")
 
 check: $(STAMP) ## Lint, format, types and import contracts
 	@$(BIN)/ruff check .

@@ -30,9 +30,9 @@ _TOO_MUCH: Final = (
 
 def diagnose(settings: RepositorySettings, whole: Settings, clock: Clock) -> Iterator[Finding]:
     """Every check in turn; rights are asked for by SelfSubjectAccessReview, which changes nothing."""
-    for name, section in (("janitor", settings.janitor), ("tag_gc", settings.tag_gc)):
-        if section is not None:
-            key = section.key_file
+    janitor = None if settings.janitor is None else settings.janitor.key_file
+    for name, key in (("janitor", janitor), ("operator", settings.log.operator_key_file)):
+        if key is not None:
             yield attempt(
                 f"{settings.name}: {name} key",
                 lambda key=key: f"{key}: {SshSigner.from_file(key).public_key()}",  # type: ignore[misc]

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
+from typing import NamedTuple
 
 from reconciler import doctor_forge
 from reconciler.adapters.metrics_prometheus import PrometheusMetrics
 from reconciler.adapters.signer_ssh import SshSigner
 from reconciler.findings import Finding, Status, attempt
-from reconciler.gitops_forge import opened_target
+from reconciler.gitops_forge import opened_gitops
 from reconciler.ports import Clock, Markers, Random
 from reconciler.publish_wiring import approvers_of, channels_of
 from reconciler.settings import RepositorySettings, Settings
-from reconciler.settings_forge import LocalForgeSettings
+from reconciler.settings_forge import ForgeSettings, LocalForgeSettings
 from reconciler.settings_publish import ApprovalsSettings, TargetSettings
 from state.errors import ReconcilerError, Terminal
 from state.git import RefName
@@ -56,18 +58,43 @@ def _waiting(channel: Markers) -> str:
     return f"{len(channel.pending())} markers there"
 
 
+def lane_proposals(settings: RepositorySettings, whole: Settings, clock: Clock, random: Random) -> Iterator[Finding]:
+    """Every check of what `ameide gitops propose` reaches; none where it is not configured."""
+    if settings.lane is None or settings.lane.proposals is None:
+        return
+    proposals = settings.lane.proposals
+    place = _Place("lane.proposals", proposals.forge, proposals.commit_key_file, settings.lane.gitops_branch)
+    yield from _place(settings, whole, place, clock, random)
+
+
+class _Place(NamedTuple):
+    """Where pull requests are proposed to, and how the configuration names it."""
+
+    named: str
+    forge: ForgeSettings
+    commit_key_file: Path
+    base: str
+
+
 def _target(
     settings: RepositorySettings, whole: Settings, target: TargetSettings, clock: Clock, random: Random
 ) -> Iterator[Finding]:
-    name, key = f"{settings.name}: target {target.name}", target.commit_key_file
+    place = _Place(f"target {target.name}", target.forge, target.commit_key_file, target.base)
+    yield from _place(settings, whole, place, clock, random)
+
+
+def _place(
+    settings: RepositorySettings, whole: Settings, place: _Place, clock: Clock, random: Random
+) -> Iterator[Finding]:
+    name, key = f"{settings.name}: {place.named}", place.commit_key_file
     yield attempt(f"{name} key", lambda: f"{key}: {SshSigner.from_file(key).public_key()}", f"chmod 600 {key}")
+    metrics = PrometheusMetrics()
     try:
-        with opened_target(whole, target, clock=clock, random=random, metrics=PrometheusMetrics()) as forge:
-            branch = RefName.branch(target.base)
-            forge.changes.find_change(RefName.branch("ameide/doctor"), branch)
+        with opened_gitops(whole, place.forge, place.named, clock=clock, random=random, metrics=metrics) as forge:
+            forge.changes.find_change(RefName.branch("ameide/doctor"), RefName.branch(place.base))
             found = f"{forge.identity.name} (id {forge.identity.id}); its pull requests can be listed"
             yield Finding(f"{name} forge", Status.OK, found)
     except ReconcilerError as error:
-        yield Finding(f"{name} forge", Status.FAIL, str(error), "check targets.forge, its credential and the network")
-    if not isinstance(target.forge, LocalForgeSettings):
-        yield from doctor_forge.proposals(f"{name} permissions", target.forge, whole, clock, random)
+        yield Finding(f"{name} forge", Status.FAIL, str(error), "check its forge, its credential and the network")
+    if not isinstance(place.forge, LocalForgeSettings):
+        yield from doctor_forge.proposals(f"{name} permissions", place.forge, whole, clock, random)

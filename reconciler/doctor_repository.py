@@ -86,6 +86,7 @@ def diagnose(
         yield secret(f"{name}: refresh secret", settings.preview.refresh.secret_file)
     yield from _evidence(settings)
     yield from doctor_publish.diagnose(settings, whole, clock, random)
+    yield from doctor_publish.lane_proposals(settings, whole, clock, random)
     yield from doctor_janitor.diagnose(settings, whole, clock)
 
 

@@ -70,7 +70,7 @@ class Event(StrEnum):
     APPROVAL_REFUSED = "approval_refused", Level.WARNING
     """Recorded approvals do not suffice, or no longer; `reason` is the code, `detail` tells the person."""
     PROPOSAL_OPENED = "proposal_opened"
-    """A GitOps pull request with approved digests is open."""
+    """A GitOps pull request with approved digests, or with the preview lane, is open."""
     PROPOSAL_UPDATED = "proposal_updated"
     """Its branch was brought up to the base, with the same digests."""
     PROPOSAL_ENDED = "proposal_ended"

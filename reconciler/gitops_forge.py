@@ -1,4 +1,4 @@
-"""Settings → the adapters of a target's GitOps repository, at whichever forge it is."""
+"""Settings → the adapters of a GitOps repository, at whichever forge it is."""
 
 from __future__ import annotations
 
@@ -14,13 +14,12 @@ from reconciler.adapters.forge_local_writer import LocalForgeWriter
 from reconciler.adapters.git_remote import Remote, remote
 from reconciler.code_forge import PROPOSES, reached
 from reconciler.ports import Clock, ForgeWriter, Metrics, Random, RepositoryIdentity
-from reconciler.settings_forge import GiteaForgeSettings, GitLabForgeSettings, LocalForgeSettings
+from reconciler.settings_forge import ForgeSettings, GiteaForgeSettings, GitLabForgeSettings, LocalForgeSettings
 from reconciler.settings_model import Settings
-from reconciler.settings_publish import TargetSettings
 
 
 class GitOpsForge(NamedTuple):
-    """Where a target's pull requests are opened, and where its branches are pushed to."""
+    """Where pull requests are opened, and where its branches are pushed to."""
 
     identity: RepositoryIdentity
     changes: ForgeWriter
@@ -28,15 +27,17 @@ class GitOpsForge(NamedTuple):
 
 
 @contextmanager
-def opened_target(
-    settings: Settings, target: TargetSettings, *, clock: Clock, random: Random, metrics: Metrics
+def opened_gitops(
+    settings: Settings, forge: ForgeSettings, name: str, *, clock: Clock, random: Random, metrics: Metrics
 ) -> Iterator[GitOpsForge]:
-    """Ask the forge who the GitOps repository is, and keep its client open for the block; errors as `opened`."""
-    forge = target.forge
+    """Ask the forge who the GitOps repository is, and keep its client open for the block; errors as `opened`.
+
+    Args:
+        name: what it is for, in messages and metrics, such as `target dev`.
+    """
     if isinstance(forge, LocalForgeSettings):
         yield GitOpsForge(LocalForge(forge.path).repository(), LocalForgeWriter(forge.path), remote(forge.git_url))
         return
-    name = f"target {target.name}"
     with reached(settings, forge, name, PROPOSES, clock=clock, random=random, metrics=metrics) as at:
         source = remote(forge.git_url, token=at.token.token, ca_file=forge.ca_file)
         changes: ForgeWriter

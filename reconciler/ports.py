@@ -275,6 +275,22 @@ class GitOpsWriter(Protocol):
         """
 
 
+class LaneWriter(GitOpsWriter, Protocol):
+    """A `GitOpsWriter` that may also add files and take them away, which pins never need."""
+
+    def committed_at(self, commit: CommitId) -> int:
+        """When a fetched commit was made, as it says itself: seconds since 1970, 0 for a time before that."""
+
+    def commit_files(
+        self, parents: Sequence[CommitId], files: Mapping[str, bytes | None], message: str, at: int
+    ) -> CommitId:
+        """As `commit`; files that are not there are added, and those whose content is None are removed.
+
+        Raises ConfigError where something else than a regular file is in the place of one, or one that is to be
+        removed is not there.
+        """
+
+
 # --- the registry ----------------------------------------------------------------------------------------------------
 
 

@@ -21,7 +21,7 @@ from reconciler.events import Emitter, Event
 from reconciler.evidence.assembling import signer_of
 from reconciler.evidence.authority import Authority
 from reconciler.evidence.release_check import Reader
-from reconciler.gitops_forge import opened_target
+from reconciler.gitops_forge import opened_gitops
 from reconciler.looking import Sources
 from reconciler.oidc.keys import FileKeys, IssuerKeys
 from reconciler.oidc.tokens import Carrier, Keys
@@ -165,8 +165,11 @@ def _lane(common: Common, repository: RepositorySettings, target: TargetSettings
     settings = common.settings
     signer = SshSigner.from_file(target.commit_key_file)
     base = RefName.branch(target.base)
+    name = f"target {target.name}"
     with (
-        opened_target(settings, target, clock=common.clock, random=common.random, metrics=common.metrics) as forge,
+        opened_gitops(
+            settings, target.forge, name, clock=common.clock, random=common.random, metrics=common.metrics
+        ) as forge,
         GitOpsBranches(
             settings.state_dir / "mirrors" / f"{repository.name}-{target.name}",
             forge.remote.url,

@@ -77,3 +77,10 @@ def open_role_log(
         remote=repository.log.remote,
         remote_credential_file=repository.log.remote_credential_file,
     )
+
+
+def operator_key(repository: RepositorySettings) -> Path:
+    """What signs the operator's log. Raises ConfigError where it is missing."""
+    if repository.log.operator_key_file is None:
+        raise ConfigError(f"{repository.name}: log.operator_key_file is required for an operator's command; set it")
+    return repository.log.operator_key_file

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from reconciler.settings_forge import ForgeSettings, LocalForgeSettings
+from reconciler.settings_lane import LaneProposalsSettings, LaneSettings
 from reconciler.settings_model import (
     AdmissionSettings,
     GitOpsSettings,
@@ -192,7 +193,7 @@ def _cross_problems(settings: Settings) -> Iterable[tuple[Location, str]]:
         if repository.webhook is not None and expected not in {None, repository.webhook.sender}:
             yield (*at, "webhook", "sender"), f"expected {expected} for this forge, got {repository.webhook.sender}"
         yield from _publish_problems(settings, repository, at)
-        yield from _deletion_problems(repository, at)
+        yield from _role_problems(repository, at)
         if str(log.path) in (repository.forge.git_url, repository.gitops.url.removeprefix("file://")):
             yield (*at, "log", "path"), "the log needs a repository of its own, not the code or GitOps repository"
         for key, value, where, text in (
@@ -241,17 +242,34 @@ def _publish_problems(
         before.add(target.name)
 
 
-def _deletion_problems(repository: RepositorySettings, at: Location) -> Iterable[tuple[Location, str]]:
-    log, forge = repository.log, repository.forge
-    keys = {log.key_file: "log.key_file"}
-    for name, section in (("janitor", repository.janitor), ("tag_gc", repository.tag_gc)):
+def _role_problems(repository: RepositorySettings, at: Location) -> Iterable[tuple[Location, str]]:
+    """Of the roles beside the reconciler: each writes a log branch of its own, with a key of its own."""
+    log, forge, lane = repository.log, repository.forge, repository.lane
+    proposals = None if lane is None else lane.proposals
+    janitor_key = None if repository.janitor is None else repository.janitor.key_file
+    commit_key = None if proposals is None else proposals.commit_key_file
+    keys: dict[Path, str] = {}
+    for name, where, key in (
+        ("log.key_file", ("log", "key_file"), log.key_file),
+        ("log.operator_key_file", ("log", "operator_key_file"), log.operator_key_file),
+        ("janitor.key_file", ("janitor", "key_file"), janitor_key),
+        ("lane.proposals.commit_key_file", ("lane", "proposals", "commit_key_file"), commit_key),
+    ):
+        if key is not None and (other := keys.setdefault(key, name)) != name:
+            yield (*at, *where), f"it is {other} too; each writer signs with a key of its own"
+    for name, section, what in (
+        ("janitor", repository.janitor, "what is deleted"),
+        ("tag_gc", repository.tag_gc, "what is deleted"),
+        ("lane.proposals", proposals, "what is proposed"),
+    ):
         if section is None:
             continue
         if log.remote is None:
-            yield (*at, "log", "remote"), f"required with {name}: what is deleted is on the log's remote first"
-        other = keys.setdefault(section.key_file, f"{name}.key_file")
-        if other != f"{name}.key_file":
-            yield (*at, name, "key_file"), f"it is {other} too; each writer of a log signs with a key of its own"
+            yield (*at, "log", "remote"), f"required with {name}: {what} is on the log's remote first"
+        if section is not repository.janitor and log.operator_key_file is None:
+            yield (*at, "log", "operator_key_file"), f"required with {name}, which is an operator's command"
+    if proposals is not None and lane is not None:
+        yield from _proposal_problems(repository, lane, proposals, (*at, "lane", "proposals", "forge"))
     if repository.janitor is None:
         return
     if repository.lane is None:
@@ -261,6 +279,24 @@ def _deletion_problems(repository: RepositorySettings, at: Location) -> Iterable
             (*at, "forge", "repository_id"),
             "required with janitor, which names its log by it and asks no forge: `ameide doctor` shows it",
         )
+
+
+def _proposal_problems(
+    repository: RepositorySettings, lane: LaneSettings, proposals: LaneProposalsSettings, here: Location
+) -> Iterable[tuple[Location, str]]:
+    forge = proposals.forge
+    if forge.git_url == repository.forge.git_url:
+        yield here, "it is the code repository; the lane lives in a GitOps repository of its own"
+    if not isinstance(forge, LocalForgeSettings) and _plain(forge.git_url) != _plain(lane.gitops_url):
+        yield (
+            here,
+            f"it is {forge.git_url}, and Argo CD reads lane.gitops_url, {lane.gitops_url}; expected one repository",
+        )
+
+
+def _plain(url: str) -> str:
+    """Of an https address what tells two repositories apart."""
+    return url.removesuffix("/").removesuffix(".git").lower()
 
 
 _SENDERS: Final = {"github": Sender.GITHUB, "gitea": Sender.GITEA, "gitlab": Sender.GITLAB}

@@ -1,6 +1,7 @@
 """What is deleted: the sections `janitor` (preview namespaces) and `tag_gc` (tags of closed pull requests).
 
-Each has a key and a branch of the log of its own, since each is a writer of its own (design invariant 8).
+The janitor has a key and a branch of the log of its own, since it is a writer of its own (design invariant 8). What
+`tags gc` does is recorded as an operator's command, with `log.operator_key_file`.
 """
 
 from __future__ import annotations
@@ -62,8 +63,6 @@ class JanitorSettings(Section):
 class TagGcSettings(Section):
     """Removing tags of closed pull requests: `ameide tags gc` (docs/janitor.md)."""
 
-    key_file: AbsolutePath
-    """The OpenSSH private key that signs the operator's log, log/<repository id>/operator; mode 0600."""
     grace_s: int = Field(default=7 * 24 * 3600, ge=3600, le=365 * 24 * 3600)
     """Seconds between the run that marks a tag and the one that removes it."""
     max_deletes: int = Field(default=100, ge=1, le=10_000)

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from reconciler.settings_types import BranchName, InsidePath, Label, Section
+from reconciler.settings_forge import ForgeSettings
+from reconciler.settings_types import AbsolutePath, BranchName, InsidePath, Label, Section
 from state.git_url import Transport, transport
 from state.oci import Digest, Repository
 
@@ -116,6 +118,8 @@ class ReconcilerSettings(Section):
     """The image of this program as repository@sha256:…."""
     storage: Annotated[str, Field(pattern=r"^[1-9][0-9]{0,3}(Mi|Gi)$")] = "2Gi"
     """Size of the volume behind `state_dir` and `log.path`."""
+    data_dir: AbsolutePath = Path("/var/lib/ameide")
+    """Where that volume is mounted; `state_dir` and `log.path` are below it."""
     cpu: Annotated[str, Field(pattern=r"^[1-9][0-9]{0,4}m$")] = "250m"
     """CPU request of the reconciler."""
     memory: Annotated[str, Field(pattern=r"^[1-9][0-9]{0,4}Mi$")] = "512Mi"
@@ -129,8 +133,19 @@ class ReconcilerSettings(Section):
     token at all."""
 
 
+class LaneProposalsSettings(Section):
+    """How `ameide gitops propose` reaches the GitOps repository; the branch that it proposes to is
+    `lane.gitops_branch`."""
+
+    forge: ForgeSettings
+    """The repository of `lane.gitops_url` at its forge, with the credential that pushes branches and opens pull
+    requests there."""
+    commit_key_file: AbsolutePath
+    """OpenSSH private key (ed25519, mode 0600) that signs the commits; a key of its own, not a log's."""
+
+
 class LaneSettings(Section):
-    """The preview lane as files: `ameide gitops render`, `ameide gitops lint`."""
+    """The preview lane as files: `ameide gitops render`, `ameide gitops propose`, `ameide gitops lint`."""
 
     argocd_version: ArgoVersion
     """Series of Argo CD in the cluster; the oldest one if there are several."""
@@ -200,6 +215,8 @@ class LaneSettings(Section):
     """Where the webhook's secret and the token come from; null where they are made in another way."""
     reconciler: ReconcilerSettings
     """Our own workloads."""
+    proposals: LaneProposalsSettings | None = None
+    """Where `ameide gitops propose` opens its pull request; null where the files are committed in another way."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

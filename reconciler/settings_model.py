@@ -319,6 +319,8 @@ class LogSettings(Section):
     """The bare repository that holds the log; made if it does not exist. Several repositories may share it."""
     key_file: AbsolutePath
     """The OpenSSH private key that signs the log; mode 0600."""
+    operator_key_file: AbsolutePath | None = None
+    """The OpenSSH private key, mode 0600, of log/<repository id>/operator: for `tag_gc` and `lane.proposals`."""
     writer: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
     """Name of this writer in the log; two replicas need two names."""
     remote: LogUrl | None = None

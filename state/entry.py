@@ -22,7 +22,11 @@ FORMAT_VERSION: Final = 1
 ENTRY_MAX_BYTES: Final = 4 * 1024 * 1024
 BLOB_MAX_BYTES: Final = 16 * 1024 * 1024
 
-_REMOVED: Final = {"deletions": "namespaces to delete", "untags": "tags to remove"}
+_OTHER_WRITES: Final = {
+    "deletions": "namespaces to delete",
+    "lane_proposals": "lane proposals",
+    "untags": "tags to remove",
+}
 """What intents and outcomes of the janitor and of the operator list instead of tag writes."""
 _BURIED: Final = {"buried": "namespaces", "tags": "tags"}
 """What their tombstones list instead of a head."""
@@ -145,8 +149,8 @@ def subject(entry: Entry) -> str:
         case Kind.TOMBSTONE if named := _BURIED.keys() & body.keys():
             words += [f"{_count(body, name)} {_BURIED[name]}" for name in sorted(named)]
             words.append(f"{_count(body, 'withdrawn')} taken back")
-        case Kind.INTENT | Kind.OUTCOME if named := _REMOVED.keys() & body.keys():
-            words += [f"{_count(body, name)} {_REMOVED[name]}" for name in sorted(named)]
+        case Kind.INTENT | Kind.OUTCOME if named := _OTHER_WRITES.keys() & body.keys():
+            words += [f"{_count(body, name)} {_OTHER_WRITES[name]}" for name in sorted(named)]
         case Kind.DECISION | Kind.TOMBSTONE | Kind.QUARANTINE | Kind.PLAN:
             words += [f"head {str(body.get('head', ''))[:12]}", _pull_requests(body)]
         case Kind.INTENT | Kind.OUTCOME:

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 import pytest
 from hypothesis import settings
 
-from tools import go_tools
+from tools import argocd_crds, go_tools, kubernetes_client
 
 pytest_plugins: list[str] = [
     "tests.fixtures.log",
@@ -28,6 +28,7 @@ pytest_plugins: list[str] = [
     "tests.fixtures.shop",
     "tests.fixtures.janitor",
     "tests.fixtures.kubernetes_real",
+    "tests.fixtures.lane_shop",
     "tests.fixtures.sigstore",
     "tests.fixtures.approving",
 ]
@@ -50,6 +51,10 @@ _PROGRAMS: Final = {
     "go": Program(shutil.which("go"), "go", "install Go 1.22 or newer"),
     "node": Program(shutil.which("node") and shutil.which("npm"), "node with npm", "install Node.js 20 or newer"),
     "kubectl": Program(shutil.which("kubectl"), "kubectl", "install kubectl 1.27 or newer, which has kustomize in it"),
+    "argocd_crds": Program(argocd_crds.find(), str(argocd_crds.folder()), "tools/argocd_crds.py brings them, with Go"),
+    "kubernetes_client": Program(
+        kubernetes_client.find(), str(kubernetes_client.path_of()), "tools/kubernetes_client.py installs it, from PyPI"
+    ),
     **{
         name: Program(go_tools.find(name), str(go_tools.path_of(name)), "tools/go_tools.py builds it, with Go")
         for name in go_tools.TOOLS
@@ -69,12 +74,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=Path,
         metavar="DIR",
         help="a folder with bundles of public projects (tests/contract/evidence/test_public_data.py)",
-    )
-    parser.addoption(
-        "--argocd-crds",
-        type=Path,
-        metavar="DIR",
-        help="a folder with v3.3.9 and v3.5.1, each with Argo CD's three CRDs (tests/golden/test_lane.py)",
     )
     parser.addoption("--bless", action="store_true", help="rewrite the golden files; review the difference")
 

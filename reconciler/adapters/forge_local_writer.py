@@ -109,7 +109,9 @@ class LocalPullRequests:
         while True:
             number += 1
             made = replace(record, number=number)
-            closed = str(opened.create_blob(replace(made, state=State.CLOSED).encode()))
+            # Until it has its head it is nobody's branch's: whoever ends here leaves no pull request that looks as if a
+            # person had closed it.
+            closed = str(opened.create_blob(replace(made, state=State.CLOSED, head_branch=None).encode()))
             if self._taken(number) or not self.repository.swap(record_ref(number), None, closed):
                 continue
             if self.repository.swap(head_ref(number), None, head) and self.repository.swap(

@@ -1,12 +1,13 @@
-"""A commit that replaces files, made object by object without a work tree.
+"""A commit that replaces, adds or removes files, made object by object without a work tree.
 
-Only the trees on the way to a replaced file are written anew; names, modes and order of every entry stay as they are.
+Only the trees on the way to such a file are written anew; names, modes and order of every other entry stay as they are.
 Source: gitformat-commit; git-hash-object(1).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from enum import Enum
 from typing import Final
 
 import pygit2
@@ -22,7 +23,17 @@ from state.git import CommitId
 FILE_MAX_BYTES: Final = 4 * 1024 * 1024
 MESSAGE_MAX_BYTES: Final = 64 * 1024
 PARENTS_MAX: Final = 16
+_NEW_FILE: Final = (b"100644", b"")
 _KINDS: Final = {TREE: "a directory", LINK: "a symbolic link", SUBMODULE: "a submodule"}
+
+
+class Paths(Enum):
+    """Which files a commit may differ in from its first parent."""
+
+    THERE = "there"
+    """Those that are there, and they stay: only their contents are replaced."""
+    ANY = "any"
+    """Also new ones, and ones that go: their content is None."""
 
 
 def blobs(trees: Trees, commit: CommitId, paths: Iterable[str]) -> dict[str, bytes]:
@@ -62,17 +73,18 @@ def contents(trees: Trees, repository: pygit2.Repository, ids: Mapping[str, byte
 def write_commit(
     repository: pygit2.Repository,
     parents: Sequence[CommitId],
-    files: Mapping[str, bytes],
+    files: Mapping[str, bytes | None],
     message: str,
     at: int,
     *,
     signer: Signer,
     writer: str,
+    paths: Paths,
 ) -> CommitId:
-    """Store the signed commit whose tree is the first parent's with `files` replaced.
+    """Store the signed commit whose tree is the first parent's with `files` as they are given.
 
-    Raises ConfigError for a file that is not there or too large, InvalidValue for a message, time or number of parents
-    that git would not take.
+    Raises ConfigError for a file that is too large or that `paths` does not allow, InvalidValue for a message, time or
+    number of parents that git would not take.
     """
     text = message.encode()
     if not message.strip() or "\0" in message or len(text) > MESSAGE_MAX_BYTES:
@@ -82,14 +94,19 @@ def write_commit(
     trees = Trees(repository)
     roots = [trees.root(parent) for parent in parents]  # each is a commit that is here
     there = blobs(trees, parents[0], files)
-    problems = [f"{path}: not there, and only files that are there are replaced" for path in files if path not in there]
+    problems = [*_not_allowed(files, there, paths)]
     problems += [
-        f"{p}: {len(raw)} bytes, at most {FILE_MAX_BYTES}" for p, raw in files.items() if len(raw) > FILE_MAX_BYTES
+        f"{path}: {len(raw)} bytes, at most {FILE_MAX_BYTES}"
+        for path, raw in files.items()
+        if raw is not None and len(raw) > FILE_MAX_BYTES
     ]
     refuse(f"commit on {parents[0].short}", sorted(problems))
     _here(repository, there.values())  # git makes a delta against the old contents when it pushes
-    new = {parts(path): repository.odb.write(ObjectType.BLOB, raw).raw for path, raw in files.items()}
-    tree = _tree(trees, repository, roots[0], new)
+    new = {
+        parts(path): None if raw is None else repository.odb.write(ObjectType.BLOB, raw).raw
+        for path, raw in files.items()
+    }
+    tree = _tree(trees, repository, roots[0], new) or repository.odb.write(ObjectType.TREE, b"").raw
     who = f"{writer} <{log_commit.principal(writer)}> {at} +0000"
     lines = [f"tree {tree.hex()}", *(f"parent {p}" for p in parents), f"author {who}", f"committer {who}"]
     unsigned = "\n".join(lines).encode() + b"\n\n" + text
@@ -119,16 +136,43 @@ def _blob(trees: Trees, root: bytes, path: Parts) -> bytes | None:
     return id_
 
 
-def _tree(trees: Trees, repository: pygit2.Repository, tree: bytes, new: Mapping[Parts, bytes]) -> bytes:
-    """The raw id of `tree` with the blobs at these paths replaced; they are all there."""
-    entries = dict(trees.children(tree))  # in git's order
-    below: dict[bytes, dict[Parts, bytes]] = {}
+def _not_allowed(files: Mapping[str, bytes | None], there: Mapping[str, bytes], paths: Paths) -> Iterator[str]:
+    for path, raw in files.items():
+        if path not in there and (raw is None or paths is Paths.THERE):
+            yield f"{path}: not there, and only files that are there are {'removed' if raw is None else 'replaced'}"
+        elif raw is None and paths is Paths.THERE:
+            yield f"{path}: to be removed, and files are only replaced here"
+        folders = path.split("/")[:-1]
+        above = ("/".join(folders[:n]) for n in range(1, len(folders) + 1))
+        if raw is not None and (both := next((a for a in above if files.get(a) is not None), None)) is not None:
+            yield f"{path}: {both} is given as a file, and not a directory"
+
+
+def _tree(
+    trees: Trees, repository: pygit2.Repository, tree: bytes | None, new: Mapping[Parts, bytes | None]
+) -> bytes | None:
+    """The raw id of `tree` (None for an empty one) with these blobs at their paths; None if nothing is left of it."""
+    entries = {} if tree is None else dict(trees.children(tree))  # in git's order
+    before = frozenset(entries)
+    below: dict[bytes, dict[Parts, bytes | None]] = {}
     for path, id_ in new.items():
-        if len(path) == 1:
-            entries[path[0]] = entries[path[0]][0], id_
-        else:
+        if len(path) > 1:
             below.setdefault(path[0], {})[path[1:]] = id_
+        elif id_ is None:
+            del entries[path[0]]
+        else:
+            entries[path[0]] = entries.get(path[0], _NEW_FILE)[0], id_
     for name, inner in below.items():
-        entries[name] = entries[name][0], _tree(trees, repository, entries[name][1], inner)
+        mode, id_ = entries.get(name, (TREE, None))
+        made = _tree(trees, repository, id_, inner)
+        if made is None:
+            del entries[name]
+        else:
+            entries[name] = mode, made
+    if not entries:
+        return None
+    if not entries.keys() <= before:
+        # git orders a directory as if its name ended with a slash.
+        entries = dict(sorted(entries.items(), key=lambda at: at[0] + b"/" if at[1][0] == TREE else at[0]))
     raw = b"".join(b"%s %s\0%s" % (mode.lstrip(b"0"), name, id_) for name, (mode, id_) in entries.items())
     return repository.odb.write(ObjectType.TREE, raw).raw

@@ -1,4 +1,4 @@
-"""The port `GitOpsWriter`: branches of one GitOps repository, over a bare mirror and without a work tree.
+"""The ports `GitOpsWriter` and `LaneWriter`: branches of one GitOps repository in a bare mirror, without a work tree.
 
 git fetches and pushes, libgit2 reads and writes objects. A push whose answer was lost is judged by the branch itself.
 """
@@ -14,7 +14,7 @@ from typing import Final, Self, TypeVar
 import pygit2
 from pygit2.enums import MergeFlag
 
-from reconciler.adapters.git_commit import blobs, contents, write_commit
+from reconciler.adapters.git_commit import Paths, blobs, contents, write_commit
 from reconciler.adapters.git_mirror import BareMirror
 from reconciler.adapters.git_push import Elsewhere, Refused, push
 from reconciler.adapters.git_refs import RemoteRefs
@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 
 class GitOpsBranches:
-    """A `GitOpsWriter`. Calls wait for each other.
+    """A `LaneWriter`. Calls wait for each other.
 
     Args:
         path: the mirror's directory; nobody else's mirror is kept there.
@@ -97,14 +97,16 @@ class GitOpsBranches:
 
         return self._reading(read)
 
+    def committed_at(self, commit: CommitId) -> int:
+        return self._reading(lambda repository: _committed_at(repository, commit))
+
     def commit(self, parents: Sequence[CommitId], files: Mapping[str, bytes], message: str, at: int) -> CommitId:
-        made = self._reading(
-            lambda repository: write_commit(
-                repository, parents, files, message, at, signer=self._signer, writer=self._writer
-            )
-        )
-        self._keep(made)
-        return made
+        return self._committed(parents, files, message, at, Paths.THERE)
+
+    def commit_files(
+        self, parents: Sequence[CommitId], files: Mapping[str, bytes | None], message: str, at: int
+    ) -> CommitId:
+        return self._committed(parents, files, message, at, Paths.ANY)
 
     def changed(self, base: CommitId, commit: CommitId) -> tuple[str, ...]:
         """Raises Terminal where more paths differ."""
@@ -148,6 +150,17 @@ class GitOpsBranches:
 
     # --- inside
 
+    def _committed(
+        self, parents: Sequence[CommitId], files: Mapping[str, bytes | None], message: str, at: int, paths: Paths
+    ) -> CommitId:
+        made = self._reading(
+            lambda repository: write_commit(
+                repository, parents, files, message, at, signer=self._signer, writer=self._writer, paths=paths
+            )
+        )
+        self._keep(made)
+        return made
+
     def _reading(self, read: Callable[[pygit2.Repository], T]) -> T:
         try:
             return self._mirror.with_objects(read)
@@ -169,6 +182,10 @@ def _changed(repository: pygit2.Repository, base: CommitId, commit: CommitId) ->
     if len(found) > CHANGED_MAX:
         raise Terminal(f"more than {CHANGED_MAX} paths differ between {base.short} and {commit.short}")
     return tuple(path.decode(errors="backslashreplace") for path in sorted(found))
+
+
+def _committed_at(repository: pygit2.Repository, commit: CommitId) -> int:
+    return max(0, int(repository[pygit2.Oid(hex=commit)].peel(pygit2.Commit).commit_time))
 
 
 def _descends(repository: pygit2.Repository, commit: CommitId, ancestor: CommitId) -> bool:

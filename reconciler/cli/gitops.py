@@ -6,6 +6,7 @@ import click
 
 from reconciler.cli.check_images import check_images
 from reconciler.cli.gitops_lane import lint, render
+from reconciler.cli.gitops_propose import propose
 
 
 @click.group()
@@ -14,5 +15,6 @@ def command() -> None:
 
 
 command.add_command(render)
+command.add_command(propose)
 command.add_command(lint)
 command.add_command(check_images)

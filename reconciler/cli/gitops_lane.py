@@ -40,6 +40,7 @@ def render(config: Path, repo: str | None, out: Path | None, check: Path | None,
     import json
 
     from reconciler.adapters.lane_files import read_tree, write_tree
+    from reconciler.lane import file_list
     from reconciler.preview import render as lane
     from reconciler.settings import load
     from state.errors import ConfigError
@@ -48,14 +49,15 @@ def render(config: Path, repo: str | None, out: Path | None, check: Path | None,
         raise click.UsageError("expected one of --out and --check")
     settings = load(config).settings
     repository = lane.repository_with_lane(settings, repo)
-    files = lane.render(settings, repository)
+    files = file_list.with_list(lane.render(settings, repository))
     if check is not None:
         if not check.is_dir():
             raise ConfigError(f"{check}: expected the folder of a lane, found none")
-        found = {
-            path: raw for path, raw in read_tree(check, (".yaml",)).items() if path in files or lane.is_rendered(raw)
-        }
-        differing = lane.differences(files, found)
+        tree = read_tree(check, (".yaml", file_list.PATH))
+        before = file_list.read_list(tree[file_list.PATH], file_list.PATH) if file_list.PATH in tree else {}
+        differing = lane.differences(
+            files, {path: raw for path, raw in tree.items() if path in files or path in before}
+        )
         if as_json:
             click.echo(json.dumps({"differences": differing, "files": len(files)}, indent=2))
         else:

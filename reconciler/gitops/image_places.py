@@ -109,6 +109,8 @@ def _judged(node: MappingNode, at: str) -> Iterator[tuple[Node, Judged]]:
     keys = {str(key.value): key for key, _ in node.value}  # where nothing stands, its key has the line
     name = at.rpartition(".")[2]
     for key, value in own.items():
+        if isinstance(value, SequenceNode) and (key == "image" or (key == "ref" and name == "image")):
+            yield keys[key], Judged(Verdict.MALFORMED, "expected one image reference, got a list")
         if not isinstance(value, ScalarNode):
             continue
         text = _text(value)

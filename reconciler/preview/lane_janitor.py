@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-from reconciler.preview.lane_pods import CONFIG_FILE, account, in_pod, labels, pod
+from reconciler.preview.lane_pods import CONFIG_FILE, account, in_pod, labels, pod, volume
 from reconciler.preview.lane_reconciler import port_of
 from reconciler.preview.names import JANITOR, manifest
 from reconciler.settings_lane import LaneSettings
@@ -16,6 +16,8 @@ from reconciler.settings_model import RepositorySettings, Settings
 from state.errors import ConfigError
 
 _ACCOUNT_DIR: Final = "/var/run/secrets/kubernetes.io/serviceaccount"
+_STORAGE: Final = "1Gi"
+"""The log, and the tip that was seen last: a run after it refuses a remote that lost entries, and with them an undo."""
 _RESOURCES = {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "256Mi"}}
 
 
@@ -50,6 +52,7 @@ def janitor_files(
     return {
         "preview-system/janitor-rights.yaml": rights,
         "preview-system/janitor.yaml": [
+            volume(lane, JANITOR, _STORAGE),
             _daemon(lane, keys) if daemon else _cron_job(lane, keys),
             _network(lane, _ports(settings, janitor.server)),
         ],
@@ -81,7 +84,7 @@ def _pod(lane: LaneSettings, keys: tuple[Path, ...], mode: list[str], extra: dic
         lane.reconciler,
         JANITOR,
         ["janitor", "run", *mode, "--config", CONFIG_FILE],
-        state={"emptyDir": {"sizeLimit": "1Gi"}},
+        state={"persistentVolumeClaim": {"claimName": JANITOR}},
         secrets="ameide-janitor-secrets",
         resources=_RESOURCES,
         keys=keys,

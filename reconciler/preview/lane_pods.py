@@ -14,7 +14,6 @@ from state.errors import ConfigError
 CONFIG_FILE: Final = "/etc/ameide/ameide.yaml"
 SECRETS_DIR: Final = "/etc/ameide-secrets"
 KEYS_DIR: Final = "/var/run/ameide-keys"
-STATE_DIR: Final = "/var/lib/ameide"
 TOKEN_DIR: Final = "/var/run/ameide-token"  # noqa: S105 - a directory
 _USER: Final = 65532
 
@@ -41,6 +40,17 @@ def account(lane: LaneSettings, name: str) -> dict[str, Any]:
     # The one pod that talks to the API server asks for its token itself.
     made["automountServiceAccountToken"] = False
     return made
+
+
+def volume(lane: LaneSettings, name: str, storage: str) -> dict[str, Any]:
+    """What outlives the pods of one workload; one pod at a time has it."""
+    return manifest(
+        "PersistentVolumeClaim",
+        name,
+        lane.system_namespace,
+        metadata={"labels": labels(name)},
+        spec={"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": storage}}},
+    )
 
 
 def pod(
@@ -70,7 +80,7 @@ def pod(
         {"name": "config", "mountPath": "/etc/ameide", "readOnly": True},
         {"name": "secrets", "mountPath": SECRETS_DIR, "readOnly": True},
         {**copied, "readOnly": True},
-        {"name": "state", "mountPath": STATE_DIR},
+        {"name": "state", "mountPath": str(own.data_dir)},
         {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a volume of the pod's own
     ]
     volumes: list[dict[str, Any]] = [

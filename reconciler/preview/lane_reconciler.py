@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from reconciler.preview.lane_pods import CONFIG_FILE, STATE_DIR, account, labels, pod, signing_keys
+from reconciler.preview.lane_pods import CONFIG_FILE, account, labels, pod, signing_keys, volume
 from reconciler.preview.names import CONTROLLER, POD_SECURITY, RECONCILER, WEBHOOK_PORT, manifest
 from reconciler.settings_lane import LaneSettings
 from reconciler.settings_model import Settings
@@ -21,8 +21,10 @@ def reconciler_files(lane: LaneSettings, settings: Settings) -> dict[str, list[d
     if private is None or is_loopback(split_address(private)[0]):
         raise ConfigError("listen.private: expected an address that the pod's probes reach, such as 0.0.0.0:8080")
     for name, path in (("state_dir", settings.state_dir), *(("log.path", r.log.path) for r in settings.repositories)):
-        if not path.is_relative_to(STATE_DIR):
-            raise ConfigError(f"{name}: expected a path below {STATE_DIR}, where the volume is mounted, got {path}")
+        if not path.is_relative_to(lane.reconciler.data_dir):
+            raise ConfigError(
+                f"{name}: expected a path below {lane.reconciler.data_dir}, where the volume is mounted, got {path}"
+            )
     ports = {"private": split_address(private)[1]}
     if settings.listen.public is not None:
         ports["public"] = split_address(settings.listen.public)[1]
@@ -30,7 +32,7 @@ def reconciler_files(lane: LaneSettings, settings: Settings) -> dict[str, list[d
         "preview-system/namespace.yaml": [_namespace(lane)],
         "preview-system/reconciler.yaml": [
             account(lane, RECONCILER),
-            _volume(lane),
+            volume(lane, RECONCILER, lane.reconciler.storage),
             _deployment(lane, settings, ports),
             _service(lane, ports),
             _network(lane, settings, ports),
@@ -40,19 +42,6 @@ def reconciler_files(lane: LaneSettings, settings: Settings) -> dict[str, list[d
 
 def _namespace(lane: LaneSettings) -> dict[str, Any]:
     return manifest("Namespace", lane.system_namespace, metadata={"labels": {POD_SECURITY: "restricted"}})
-
-
-def _volume(lane: LaneSettings) -> dict[str, Any]:
-    return manifest(
-        "PersistentVolumeClaim",
-        RECONCILER,
-        lane.system_namespace,
-        metadata={"labels": labels(RECONCILER)},
-        spec={
-            "accessModes": ["ReadWriteOnce"],
-            "resources": {"requests": {"storage": lane.reconciler.storage}},
-        },
-    )
 
 
 def _deployment(lane: LaneSettings, settings: Settings, ports: dict[str, int]) -> dict[str, Any]:

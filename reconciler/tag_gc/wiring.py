@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from reconciler import wiring
 from reconciler.adapters.registry_oras import OrasRegistry
 from reconciler.adapters.registry_router import Registries
-from reconciler.role_log import open_role_log, pushed_log
+from reconciler.role_log import open_role_log, operator_key, pushed_log
 from reconciler.settings import RepositorySettings
 from reconciler.settings_janitor import TagGcSettings
 from reconciler.tag_gc.deciding import Policy
@@ -69,7 +69,7 @@ def tag_gc_of(common: Shared, repository: RepositorySettings, *, last_tags: bool
             clock=common.clock,
             given=given,
             peek=peek,
-            open_log=lambda: open_role_log(settings, repository, operator, section.key_file, common.clock),
+            open_log=lambda: open_role_log(settings, repository, operator, operator_key(repository), common.clock),
             measure=lambda host: _measure(common, host),
             emit=common.emit,
         )

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,86 +11,18 @@ import pygit2
 import pytest
 import requests
 
-from reconciler import wiring
-from reconciler.adapters.metrics_prometheus import PrometheusMetrics
-from reconciler.adapters.signer_ssh import generate_key_file
-from reconciler.demo.world import MAIN, REPOSITORY_ID
-from reconciler.events import to_stream
-from reconciler.settings import load
-from reconciler.tag_gc.running import Report, TagGc
-from reconciler.tag_gc.wiring import tag_gc_of
+from reconciler.demo.world import MAIN
+from reconciler.tag_gc.running import Report
 from state.entry import Kind, subject
 from state.errors import IntegrityError, ReconcilerError
-from state.git import CommitId
-from state.log_read import LogReader
+from state.git import CommitId, RefName
 from state.log_verify import verify
 from state.oci import Tag
+from tests.fixtures.approving import Approving
 from tests.fixtures.distribution import run_distribution
-from tests.fixtures.shop import DOCS, IMAGE_NAMES, Shop, SkewedClock, changes, open_shop
+from tests.fixtures.shop import DOCS, IMAGE_NAMES, Shop, changes, open_shop
+from tests.fixtures.tag_yard import OPERATOR, WEEK_S, Yard
 from tools import go_tools
-
-OPERATOR = f"refs/heads/log/{REPOSITORY_ID}/operator"
-WEEK_S = 7 * 24 * 3600
-
-
-@dataclass
-class Yard:
-    """A shop whose log has a remote, and runs of gc over it."""
-
-    shop: Shop
-    clock: SkewedClock
-    lines: io.StringIO
-
-    @classmethod
-    def of(cls, shop: Shop, **registry: Any) -> Yard:
-        remote = shop.root / "remote.git"
-        pygit2.init_repository(str(remote), bare=True)
-        key = generate_key_file(shop.root / "operator-key")
-        with shop.allowed_signers.open("a") as file:
-            file.write(f'rec-*@ameide.invalid namespaces="git" {key}\n')
-        rows = shop.settings["registries"]
-        rows[0] |= {"scratch_repository": f"{shop.host}/scratch/gc", **registry}
-        section = {"key_file": str(shop.root / "operator-key")}
-        log = shop.repository_settings["log"] | {"remote": str(remote)}
-        shop.configure(registries=rows, shop={"log": log, "tag_gc": section})
-        return cls(shop, SkewedClock(), io.StringIO())
-
-    def closes(self, name: str, files: dict[str, str], **options: Any) -> tuple[int, CommitId]:
-        """A pull request that was previewed and is closed, its head ended in the log."""
-        number, head = self.shop.opens(name, files, **options)
-        with self.shop.reconciler() as running:
-            running.until_quiet()
-            self.shop.pulls.close(number)
-            running.until_quiet()
-        return number, head
-
-    @contextmanager
-    def gc(self, **options: Any) -> Iterator[TagGc]:
-        loaded = load(self.shop.config, {})
-        emit = to_stream(self.lines, self.clock)
-        with wiring.shared(loaded, emit, PrometheusMetrics()) as common:
-            skewed = replace(common, clock=self.clock)
-            with tag_gc_of(skewed, loaded.settings.repositories[0], **options) as made:
-                yield made
-
-    def run(self, **options: Any) -> Report:
-        with self.gc(**options) as made:
-            return made.run()
-
-    def plan(self, **options: Any) -> Report:
-        with self.gc(**options) as made:
-            return made.plan()
-
-    def marked(self, **options: Any) -> None:
-        """A first run, and its grace over."""
-        self.run(**options)
-        self.clock.skew_s += WEEK_S
-
-    def entries(self) -> list[Any]:
-        remote = self.shop.root / "remote.git"
-        if OPERATOR not in pygit2.Repository(str(remote)).references:
-            return []
-        return list(LogReader(remote, OPERATOR).entries())
 
 
 @pytest.fixture
@@ -171,6 +100,25 @@ def test_the_last_tag_of_a_digest_stays_unless_asked_for(yard: Yard) -> None:
     yard.marked(last_tags=True)
     yard.run(last_tags=True)
     assert left(yard, head) == []
+
+
+def test_the_only_tag_of_a_digest_that_was_proposed_to_gitops_stays(approving: Approving) -> None:
+    """Also where last tags are asked for: an environment may run it long after the pull request is closed."""
+    shop, yard = approving.shop, Yard.of(approving.shop)
+    number, head = shop.opens("orders", changes("orders"), author_id=21)
+    shop.world.ci_builds("orders", head)
+    approving.proving.attests("orders", head, head, ref=RefName.branch("orders"))
+    with shop.reconciler() as running:
+        running.until_quiet()
+        approving.approves(number, "alice")
+        running.one_pass()
+        assert [r.state.value for r in approving.opened()] == ["open"]
+        shop.pulls.close(number)
+        running.until_quiet()
+    yard.marked(last_tags=True)
+    report = yard.run(last_tags=True)
+    assert reasons(report)["orders"] == "published"
+    assert left(yard, head) == ["orders"]
 
 
 def test_an_open_head_is_never_touched(yard: Yard) -> None:
@@ -259,8 +207,7 @@ def test_a_registry_that_fails_is_unknown_and_keeps_the_tag(yard: Yard) -> None:
 
 def test_no_more_than_the_cap(yard: Yard) -> None:
     _, head = yard.closes("words", DOCS)
-    section = {"key_file": str(yard.shop.root / "operator-key"), "max_deletes": 1}
-    yard.shop.configure(shop={"tag_gc": section})
+    yard.shop.configure(shop={"tag_gc": {"max_deletes": 1}})
     yard.marked()
     assert len(yard.run().done) == 1
     assert len(left(yard, head)) == len(IMAGE_NAMES) - 1

@@ -1,4 +1,6 @@
-"""`python -m tests.faults`: kill -9 at every boundary of a first and of a later run, and many random kills."""
+"""`python -m tests.faults`: kill -9 at every boundary of a first and of a later run and of each command, and many
+random kills.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +8,12 @@ import argparse
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
+from tests.faults import command_kills
 from tests.faults.crash_matrix import Start, every_answer, every_boundary
+from tests.faults.forks import forks, killed_along_the_way
 from tests.faults.kill_bench import open_bench
 from tests.faults.kill_loop import random_kills
 
@@ -35,6 +40,15 @@ def main() -> int:
         if not given.no_matrix:
             with open_bench(root / "answers") as bench:
                 say(f"killed at {every_answer(bench, each=True)} answers")
+            with ExitStack() as stack:
+                (root / "home").mkdir()
+                made_forks = stack.enter_context(forks(command_kills.environment(root / "home"), root / "stderr"))
+                for name, world in {
+                    "gitops propose": command_kills.proposing(made_forks),
+                    "janitor run": command_kills.deleting_namespaces(made_forks, stack, one=2),
+                    "tags gc": command_kills.removing_tags(made_forks, stack),
+                }.items():
+                    say(f"{name}: killed at {killed_along_the_way(world, root / name, None)} boundaries")
         for seed in range(given.seed, given.seed + -(-given.kills // KILLS_PER_WORLD)):
             with open_bench(root / f"seed-{seed}") as bench:
                 random_kills(bench, KILLS_PER_WORLD, seed)

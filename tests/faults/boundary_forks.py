@@ -44,6 +44,8 @@ SENT = (
     (r"(GET|HEAD|PUT) /v2/.*/manifests/sha256(:|%3A)", r"\1 manifest"),
     (r"(GET|HEAD|PUT) /v2/.*/manifests/main ", r"\1 baseline tag"),
     (r"(GET|HEAD) /v2/", r"\1 registry"),
+    (r"DELETE /v2/.*/manifests/", "DELETE tag"),
+    (r"(GET|POST|DELETE) /apis?/", r"\1 Kubernetes API"),
     (r"GET .*service=git-(\w+)-pack", r"ask log remote for \1"),
     (r"POST .*/git-(\w+)-pack", r"\1 to log remote"),
 )

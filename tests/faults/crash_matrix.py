@@ -12,7 +12,8 @@ from enum import StrEnum
 from typing import Any
 
 from state.errors import ReconcilerError
-from tests.faults.kill_bench import Bench, Ran
+from tests.faults.forks import Ran
+from tests.faults.kill_bench import Bench
 from tests.fixtures.shop import IMAGE_NAMES
 
 WORLD_LASTS = 25

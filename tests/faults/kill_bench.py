@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import select
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import pytest
+from typing import Any
 
 from reconciler.adapters.status_local import LocalStatusReporter
 from reconciler.demo.world import MAIN
@@ -26,7 +20,7 @@ from state.entry import Kind
 from state.git import CommitId
 from state.log_read import LogReader
 from state.log_verify import verify
-from tests.faults.stopped_calls import SUPPORTED
+from tests.faults.forks import Forks, Ran, needs_linux
 from tests.fixtures.log_remote import GitServer
 from tests.fixtures.shop import DOCS, IMAGE_NAMES, LOG_REF, Shop, changes, open_shop
 
@@ -36,16 +30,6 @@ ANSWERS = (
 )
 """What a server has just done → the kind of the boundary: the effect is there, the answer is not."""
 _HEAD_TAG = re.compile(r"/v2/shop/([a-z]+)/manifests/([0-9a-f]{40})")
-
-
-class Ran(NamedTuple):
-    """How one run of the program ended."""
-
-    code: int
-    came_to: list[str]
-    """Every boundary it came to before it was killed, by kind, in order."""
-    killed: str | None
-    """The boundary it was killed before, or the answer; None if it was not killed."""
 
 
 class Answers:
@@ -103,7 +87,7 @@ class Bench:
         self._deeds = threading.Lock()
         remote.told = lambda method, path: answers.done(f"{method} {path}")
         shop.configure(shop={"log": {**shop.repository_settings["log"], "remote": remote.url("log.git")}})
-        self._process: subprocess.Popen[str] | None = None
+        self._forks: Forks | None = None
         self._said_by = shop.root / "stderr"
         self.renew()
 
@@ -162,32 +146,21 @@ class Bench:
 
     def start(self, verb: str, **kill: Any) -> None:
         """Start `ameide reconciler VERB`; `kill`: see boundary_forks, or `answer` and `nth`."""
-        if self._process is None:
-            with self._said_by.open("wb") as said_by:
-                self._process = subprocess.Popen(
-                    [sys.executable, "-m", "tests.faults.boundary_forks"],
-                    env=self.shop.environment(),
-                    cwd=Path(__file__).parents[2],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=said_by,
-                    text=True,
-                )
-        assert self._process.stdin is not None
+        if self._forks is None:
+            self._forks = Forks(self.shop.environment(), self._said_by)
         self.answers.expect(kill.pop("answer", None), kill.get("nth", 0))
         arguments = ["reconciler", verb, "--config", str(self.shop.config)]
-        self._process.stdin.write(json.dumps({"arguments": arguments, "root": str(self.shop.root), **kill}) + "\n")
-        self._process.stdin.flush()
-        self.answers.started(int(self._said("pid")))
+        self.answers.started(self._forks.start(arguments, self.shop.root, **kill))
 
     def ends_within(self, seconds: float) -> bool:
         """Whether the run ends so soon; returns at once when it does."""
-        assert self._process is not None
-        return bool(select.select([self._process.stdout], [], [], seconds)[0])
+        assert self._forks is not None
+        return self._forks.ends_within(seconds)
 
     def ended(self) -> Ran:
         """How the run that was started has ended."""
-        ran = Ran(**json.loads(self._said("ended")))
+        assert self._forks is not None
+        ran = self._forks.ended()
         self.answers.ended()
         return ran._replace(killed=ran.killed or self.answers.killed)
 
@@ -195,22 +168,9 @@ class Bench:
         self.start(verb, **kill)
         return self.ended()
 
-    def _said(self, word: str) -> str:
-        assert self._process is not None
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        found, _, value = line.strip().partition(" ")
-        assert found == word, line
-        return value
-
     def close(self) -> None:
-        if self._process is not None:
-            with self._process:
-                assert self._process.stdin is not None
-                self._process.stdin.close()
-                with suppress(subprocess.TimeoutExpired):
-                    self._process.wait(timeout=20)
-                self._process.kill()
+        if self._forks is not None:
+            self._forks.close()
 
     # --- what must hold
 
@@ -265,8 +225,7 @@ class Bench:
 @contextmanager
 def open_bench(root: Path) -> Iterator[Bench]:
     """A bench below `root`, which must not exist."""
-    if not SUPPORTED:
-        pytest.skip("needs Linux on x86_64 or aarch64: processes are stopped by a seccomp(2) listener")
+    needs_linux()
     answers = Answers()
     made: list[Bench] = []
 

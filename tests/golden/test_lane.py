@@ -14,14 +14,15 @@ import pytest
 from reconciler.preview.applications import PullRequest, generate
 from reconciler.preview.manifests import Manifest, parse
 from reconciler.preview.yaml_out import documents
+from reconciler.settings_lane import SUPPORTED
 from state.git import CommitId
 from tests.fixtures import argocd_schemas
 from tests.fixtures.lane import HEAD, VARIANTS, lane_files
+from tools import argocd_crds
 
 Compare = Callable[[str, bytes], None]
 
 HERE = Path(__file__).parent / "lane"
-VERSIONS = ("v3.3.9", "v3.5.1")
 KUBERNETES = ("1.30", "1.36")
 PULL = PullRequest(7, CommitId(HEAD), author="alice")
 # Patches are parts of objects, and these groups' schemas come with neither Kubernetes nor Argo CD.
@@ -34,12 +35,13 @@ def objects(variant: str) -> Iterator[Manifest]:
         yield from parse(content, path)
 
 
-@pytest.fixture(params=VERSIONS)
+@pytest.fixture(params=argocd_crds.VERSIONS)
 def argocd(request: pytest.FixtureRequest) -> dict[str, jsonschema.Draft202012Validator]:
-    folder: Path | None = request.config.getoption("--argocd-crds")
-    if folder is None:
-        pytest.skip("Argo CD's schemas skipped: --argocd-crds DIR names no folder with its CRDs")
-    return dict(argocd_schemas.schemas(folder / request.param))
+    return dict(argocd_schemas.schemas(argocd_crds.folder() / request.param))
+
+
+def test_there_are_definitions_of_every_series_that_the_lane_is_rendered_for() -> None:
+    assert tuple(v.removeprefix("v").rpartition(".")[0] for v in argocd_crds.VERSIONS) == SUPPORTED
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -67,6 +69,7 @@ def test_two_renderings_are_the_same_bytes(variant: str) -> None:
     assert lane_files(**VARIANTS[variant]) == lane_files(**VARIANTS[variant])
 
 
+@pytest.mark.argocd_crds
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_object_of_argo_cd_fits_its_crd(variant: str, argocd: dict[str, jsonschema.Draft202012Validator]) -> None:
     seen = set()
@@ -81,6 +84,7 @@ def test_every_object_of_argo_cd_fits_its_crd(variant: str, argocd: dict[str, js
     assert seen == {"AppProject", "ApplicationSet"}
 
 
+@pytest.mark.argocd_crds
 @pytest.mark.parametrize(
     "right", ["labels:\n", "requeueAfterSeconds:", "project:", "preserveResourcesOnDeletion: true"]
 )
@@ -102,6 +106,22 @@ def test_every_object_of_kubernetes_fits_its_schema(variant: str, version: str) 
         kubernetes_validate.validate(_plain(manifest.value), version, strict=True)
         checked += 1
     assert checked > 20
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_janitor_remembers_the_log_over_its_pods(variant: str) -> None:
+    """What it saw of the log last is on a volume of its own, below which `state_dir` and `log.path` are."""
+    (workload,) = [m for m in objects(variant) if m.kind in {"CronJob", "Deployment"} and m.name == "preview-janitor"]
+    (claim,) = [m for m in objects(variant) if m.kind == "PersistentVolumeClaim" and m.name == "preview-janitor"]
+    job = ("spec", "jobTemplate") if workload.kind == "CronJob" else ()
+    pod = workload.at(*job, "spec", "template", "spec")
+    assert {"name": "state", "persistentVolumeClaim": {"claimName": claim.name}} in pod["volumes"]
+    assert {"name": "state", "mountPath": "/var/lib/ameide"} in pod["containers"][0]["volumeMounts"]
+    assert claim.at("spec", "accessModes") == ["ReadWriteOnce"]
+    assert (workload.at("spec", "concurrencyPolicy") or workload.at("spec", "strategy", "type")) in {
+        "Forbid",
+        "Recreate",
+    }
 
 
 def _plain(value: Any) -> Any:

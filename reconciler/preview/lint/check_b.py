@@ -107,12 +107,11 @@ def b6(lane: Lane) -> Iterator[Hit]:
 def b7(lane: Lane) -> Iterator[Hit]:
     for s, g in _listed(lane):
         kept = s.manifest.at("metadata", "annotations", CUSTODY)
-        if kept is not None and kept in labels_of(g):
-            if any(r.name == "head_sha" for _, r in s.references):
-                told = "label mode: after a push the new head is deployed at once, before its images are all there"
-                yield hit(s.manifest, g.path, told, "note")
-        elif not authors_chosen(g):
+        if (kept is None or kept not in labels_of(g)) and not authors_chosen(g):
             yield hit(s.manifest, g.path, "a label is the only gate, and it outlives every later push")
+        elif any(r.name == "head_sha" for _, r in s.references):
+            told = "label mode: after a push the new head is deployed at once, before its images are all there"
+            yield hit(s.manifest, g.path, told, "note")
 
 
 def b8(lane: Lane) -> Iterator[Hit]:

@@ -12,7 +12,7 @@ import pytest
 from pygit2.enums import ConfigLevel
 
 from reconciler.adapters.forge_local import LocalForge
-from reconciler.adapters.forge_local_writer import LocalPullRequests
+from reconciler.adapters.forge_local_writer import LocalForgeWriter, LocalPullRequests
 from reconciler.adapters.local_record import State
 from reconciler.adapters.local_repository import LocalRepository
 from reconciler.adapters.local_store import LocalStore, head_ref, record_ref
@@ -211,6 +211,33 @@ def test_an_opener_killed_at_any_point_leaves_no_damage(driver: LocalDriver, mon
         assert forge.open_pull_requests() == (True, ())
     assert driver.open(driver.commit()) == 3
     assert forge.open_pull_requests().complete
+
+
+def test_an_opening_that_was_killed_is_no_pull_request_that_somebody_closed(
+    driver: LocalDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    swap, writer = LocalRepository.swap, LocalForgeWriter(driver.path)
+    branch, base = RefName("refs/heads/ours"), RefName("refs/heads/main")
+    driver.branch(branch, driver.commit())
+    left: Iterator[int] = iter(())
+
+    def dying(repository: LocalRepository, name: RefName, expected: str | None, new: str) -> bool:
+        if next(left, None) is None:
+            raise Killed
+        return swap(repository, name, expected, new)
+
+    for calls in range(3):
+        left = iter(range(calls))
+        monkeypatch.setattr(LocalRepository, "swap", dying)
+        with pytest.raises(Killed):
+            writer.open_change(branch, base, "t", "b")
+        monkeypatch.setattr(LocalRepository, "swap", swap)
+        assert writer.find_change(branch, base) == ()
+    opened = writer.open_change(branch, base, "t", "b")
+    assert writer.find_change(branch, base) == (opened,)
 
 
 def test_the_lock_of_a_killed_writer_is_named_with_its_remedy(driver: LocalDriver) -> None:

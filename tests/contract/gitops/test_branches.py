@@ -1,4 +1,4 @@
-"""The contract of `GitOpsWriter`, on a path and over HTTP, there with and without the contents of files."""
+"""The contracts of `GitOpsWriter` and `LaneWriter`, on a path and over HTTP, with and without the contents of files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from reconciler.adapters.git_commit import FILE_MAX_BYTES
 from reconciler.adapters.gitops_writer import GitOpsBranches
 from reconciler.adapters.signer_ssh import SshSigner, generate_key_file
-from reconciler.ports import GitOpsWriter
+from reconciler.ports import GitOpsWriter, LaneWriter
 from state.errors import ConfigError, Denied, InvalidValue, StaleObservation, Terminal, Transient
 from state.git import CommitId, RefName
 from tests.fixtures.git_repos import Content, Link, Repo, Script, Submodule
@@ -50,7 +50,7 @@ class Shop:
         self.public = generate_key_file(self.signer)
         self.stack = ExitStack()
 
-    def open(self, name: str = "mirror", credential_file: Path | None = None, timeout_s: float = 30) -> GitOpsWriter:
+    def open(self, name: str = "mirror", credential_file: Path | None = None, timeout_s: float = 30) -> LaneWriter:
         return self.stack.enter_context(
             GitOpsBranches(
                 self.tmp_path / "mirrors" / name,
@@ -278,6 +278,72 @@ def test_what_git_would_not_take_is_refused(http_shop: Shop, message: str, at: i
     assert writer.tip(MAIN) == http_shop.base
     with pytest.raises(InvalidValue):
         writer.commit([http_shop.base] * parents, {"run.sh": b"x"}, message, at)
+
+
+# --- files of a lane
+
+
+def test_files_are_added_and_removed_in_gits_own_order(shop: Shop) -> None:
+    writer = shop.open()
+    assert writer.tip(MAIN) == shop.base
+    new = {"values-dev/a.yaml": b"1", "values.yaml": b"2", "values/new/deep/b.yaml": b"3", "run.sh": b"4"}
+    made = writer.commit_files(
+        [shop.base], {**new, "values/dev/orders.yaml": None, "values/dev/web.yaml": None}, "Lane\n", AT
+    )
+    writer.push(BRANCH, made)
+    before, after = shop.entries(shop.base), shop.entries(made)
+    gone = {"values/dev/orders.yaml", "values/dev/web.yaml"}  # and with the last of them their folder
+    assert before.keys() - after.keys() == gone
+    assert {path for path in after if before.get(path) != after[path]} == set(new)
+    assert {path: mode for path, (mode, _) in after.items() if path in new} == {
+        "values-dev/a.yaml": "100644",
+        "values.yaml": "100644",
+        "values/new/deep/b.yaml": "100644",
+        "run.sh": "100755",
+    }
+    assert writer.changed(shop.base, made) == tuple(sorted({*new, *gone}))
+    assert shop.git("fsck", "--strict", "--no-dangling").strip() == ""
+    assert shop.git("ls-tree", "--name-only", f"{made}:values").split() == ["dev.yaml", "new"]
+
+
+def test_a_tree_may_become_empty_and_be_filled_again(shop: Shop) -> None:
+    lone = shop.repo.commit({"a/b/c.yaml": b"1"}, [shop.base], ref=MAIN)
+    writer = shop.open()
+    assert writer.tip(MAIN) == lone
+    empty = writer.commit_files([lone], {"a/b/c.yaml": None}, "m", AT)
+    filled = writer.commit_files([empty], {"a/b/c.yaml": b"1"}, "m", AT)
+    writer.push(BRANCH, filled)
+    assert shop.entries(empty) == {}
+    assert shop.entries(filled) == shop.entries(lone)
+
+
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        ({"values": b"x"}, "a directory"),
+        ({"link": b"x"}, "a symbolic link"),
+        ({"link": None}, "a symbolic link"),
+        ({"dir-link/new.yaml": b"x"}, "not a directory"),
+        ({"run.sh/new.yaml": b"x"}, "is a file, not a directory"),
+        ({"values/none.yaml": None}, "not there"),
+        ({"new": b"x", "new/x.yaml": b"x"}, "new is given as a file"),
+        ({"../x": b"x"}, "normalised path"),
+        ({"values/.git/x": b"x"}, "normalised path"),
+    ],
+)
+def test_what_is_no_regular_file_is_neither_replaced_nor_removed(
+    shop: Shop, files: dict[str, bytes | None], told: str
+) -> None:
+    writer = shop.open()
+    assert writer.tip(MAIN) == shop.base
+    with pytest.raises(ConfigError, match=told):
+        writer.commit_files([shop.base], files, "m", AT)
+
+
+def test_a_commit_says_when_it_was_made(shop: Shop) -> None:
+    writer = shop.open()
+    assert writer.tip(MAIN) == shop.base
+    assert writer.committed_at(proposed(writer, shop.base)) == AT
 
 
 # --- pushing

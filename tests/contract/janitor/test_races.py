@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,24 +12,6 @@ from state.entry import Kind
 from state.errors import Fenced, ReconcilerError
 from tests.fixtures.janitor import Bench
 from tests.fixtures.registry_stub import Reply
-
-
-@pytest.fixture
-def bench(janitor_bench: Bench) -> Bench:
-    return janitor_bench
-
-
-def at_delete(bench: Bench, act: Callable[[], object]) -> None:
-    """Another actor acts between the last check and the delete."""
-    done: list[object] = []
-
-    def once() -> None:
-        if not done:
-            done.append(True)
-            act()
-
-    bench.simulated.before_delete = once
-
 
 # --- races
 
@@ -58,7 +39,7 @@ def test_an_application_made_after_the_decision_spares_the_namespace(bench: Benc
 
 def test_an_application_made_between_check_and_delete_is_the_admission_policys(bench: Bench) -> None:
     bench.marked(7)
-    at_delete(bench, lambda: bench.hands.application("web-7", "pr-7"))
+    bench.at_delete(lambda: bench.hands.application("web-7", "pr-7"))
     report = bench.run()
     assert [d.result for d in report.done] == [Result.REFUSED]
     assert "web-7 still targets pr-7" in report.done[0].why
@@ -68,7 +49,7 @@ def test_an_application_made_between_check_and_delete_is_the_admission_policys(b
 
 def test_a_namespace_made_anew_between_check_and_delete_lives(bench: Bench) -> None:
     bench.marked(7)
-    at_delete(bench, lambda: bench.hands.anew("pr-7"))
+    bench.at_delete(lambda: bench.hands.anew("pr-7"))
     report = bench.run()
     assert [d.result for d in report.done] == [Result.CHANGED]
     assert bench.simulated.deletes == []
@@ -91,7 +72,7 @@ def test_a_namespace_made_anew_in_the_grace_period_starts_afresh(bench: Bench) -
 
 def test_labels_taken_off_between_check_and_delete_keep_it(bench: Bench) -> None:
     bench.marked(7)
-    at_delete(bench, lambda: bench.hands.edit("pr-7", {"metadata": {"labels": {"ameide.io/managed-by": "hands"}}}))
+    bench.at_delete(lambda: bench.hands.edit("pr-7", {"metadata": {"labels": {"ameide.io/managed-by": "hands"}}}))
     assert [d.result for d in bench.run().done] == [Result.CHANGED]
     assert bench.simulated.deletes == []
 

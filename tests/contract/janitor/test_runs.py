@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import pygit2
@@ -15,24 +14,6 @@ from state.errors import Denied, ReconcilerError, Terminal, Unavailable
 from tests.fixtures.janitor import LOG, Bench
 from tests.fixtures.kubernetes_api import NAMESPACES
 from tests.fixtures.registry_stub import Reply, Seen
-
-
-@pytest.fixture
-def bench(janitor_bench: Bench) -> Bench:
-    return janitor_bench
-
-
-def at_delete(bench: Bench, act: Callable[[], object]) -> None:
-    """Another actor acts between the last check and the delete."""
-    done: list[object] = []
-
-    def once() -> None:
-        if not done:
-            done.append(True)
-            act()
-
-    bench.simulated.before_delete = once
-
 
 # --- two looks
 
@@ -117,7 +98,7 @@ def test_applications_of_every_enabled_namespace_spare(bench: Bench) -> None:
 def test_the_intent_is_on_the_remote_before_the_delete(bench: Bench) -> None:
     bench.marked(7)
     seen: list[list[str]] = []
-    at_delete(bench, lambda: seen.append(bench.kinds()))
+    bench.at_delete(lambda: seen.append(bench.kinds()))
     bench.run()
     assert seen == [["genesis", "epoch", "tombstone", "epoch", "intent"]]
     row: Any = bench.entries()[4].entry.body["deletions"]
