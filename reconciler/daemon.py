@@ -11,14 +11,17 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from reconciler import __version__, wiring
+from reconciler import __version__, telling, wiring
 from reconciler.adapters.clock import SystemClock
 from reconciler.adapters.metrics_prometheus import PrometheusMetrics
 from reconciler.adapters.wakeups import Wakeups, Watched
 from reconciler.code_forge import CALL_TIMEOUT_FACTOR
 from reconciler.events import Emitter, Event
+from reconciler.log_size import log_size_bytes
 from reconciler.looking import Tick
 from reconciler.loop import Condition, Loop
+from reconciler.notifying.outbox import Standing
+from reconciler.notifying.sender import Sender
 from reconciler.opening import OpenedLate
 from reconciler.passes import PassReport
 from reconciler.publish_wiring import marker_inboxes
@@ -32,11 +35,13 @@ from reconciler.web import webhooks as webhooks_app
 from reconciler.web.apps import Handler, public_app
 from reconciler.web.host import Host
 from reconciler.web.plans import PlanPages
-from state.errors import Fenced, ReconcilerError, Terminal, Transient
+from state.errors import Fenced, IntegrityError, ReconcilerError, Terminal, Transient
 from state.oci import Digest
 
 LIVE_MARGIN_S: Final = 60.0
 """A loop is dead that shows no sign of life for so much longer than one call may take, whatever it waits for."""
+SIZE_EVERY_S: Final = 300.0
+"""The size of a log is looked at this often."""
 RESCAN_S: Final = 30.0
 """The configuration is looked at this often even if no file event came."""
 _CONFIG: Final = "config"
@@ -65,6 +70,7 @@ class Daemon:
         """The configuration that a start failed with, so that it is not tried again and again."""
         self._live_s = LIVE_MARGIN_S
         self._stopping = threading.Event()
+        self._sized_s: dict[str, float] = {}
 
     def run(self, on_listening: Callable[[Host], None] = lambda _host: None) -> None:
         """Serve and reconcile until `stop`.
@@ -122,6 +128,7 @@ class Daemon:
         settings = loaded.settings
         with ExitStack() as stack:
             self._live_s = LIVE_MARGIN_S + CALL_TIMEOUT_FACTOR * settings.request_timeout_s
+            stack.enter_context(telling.traced(settings, self._clock, self._metrics))
             common = stack.enter_context(wiring.shared(loaded, self._emit, self._metrics, self._stopping))
             wiring.refuse_shared_logs(common)
             tick: Tick = self._tick
@@ -132,6 +139,16 @@ class Daemon:
             for repository in made.values():
                 stack.callback(repository.close)
                 repository.start()
+            sender = stack.enter_context(
+                telling.notified(
+                    settings,
+                    lambda name: made[name].repository_id(),
+                    clock=common.clock,
+                    random=common.random,
+                    metrics=self._metrics,
+                    emit=self._emit,
+                )
+            )
             by_name = {r.name: partial(wiring.rules, settings, r) for r in settings.repositories}
             loop = Loop(
                 list(made.values()),
@@ -140,7 +157,8 @@ class Daemon:
                 common.random,
                 emit=self._emit,
                 metrics=self._metrics,
-                on_report=self._on_report,
+                on_report=partial(self._passed, sender, {r.name: r.log.path for r in settings.repositories}),
+                on_failure=partial(_failed, sender),
             )
             self._loop = loop
             stack.callback(self._forget_loop)
@@ -156,6 +174,7 @@ class Daemon:
             }
             host = stack.enter_context(self._host(loaded, below))
             stack.enter_context(self._wakeups(loaded, loop))
+            self._in_force(loaded.digest)
             self._emit.emit(Event.STARTED, version=__version__, config_digest=loaded.digest, mode=settings.mode.value)
             on_listening(host)
             if self._stopping.is_set():
@@ -165,6 +184,21 @@ class Daemon:
             loaded, self._next = self._next, None
             self._emit.emit(Event.CONFIG_LOADED, config_digest=loaded.digest, path=str(loaded.path))
         return loaded
+
+    def _in_force(self, digest: Digest) -> None:
+        self._metrics.info("config_info", digest=digest)
+        self._metrics.gauge("config_last_load_timestamp_seconds", self._clock.now().timestamp())
+        self._metrics.gauge("config_last_load_successful", self._refused is None)
+
+    def _passed(self, sender: Sender | None, logs: Mapping[str, Path], name: str, report: PassReport) -> None:
+        """What follows from a pass that ended, besides the pass itself."""
+        if sender is not None and report.complete:  # what a cut listing lacks has not ended
+            sender.passed(name, Standing(report.conditions, report.observed_in))
+        now = self._clock.monotonic_s()
+        if now - self._sized_s.get(name, -SIZE_EVERY_S) >= SIZE_EVERY_S:
+            self._sized_s[name] = now
+            self._metrics.gauge("log_size_bytes", log_size_bytes(logs[name]), repository=name)
+        self._on_report(name, report)
 
     def _tick(self, what: str, done: int, total: int) -> None:
         del what, done, total
@@ -224,6 +258,7 @@ class Daemon:
             return
         self._failed = None
         self._refused = None
+        self._metrics.gauge("config_last_load_successful", 1)
         if found.digest != loaded.digest:
             self._metrics.count("config_loads", result="loaded")
             self._next = found
@@ -231,6 +266,7 @@ class Daemon:
 
     def _refuse(self, error: ReconcilerError) -> None:
         self._metrics.count("config_loads", result="refused")
+        self._metrics.gauge("config_last_load_successful", 0)
         if self._refused != str(error):
             self._refused = str(error)
             self._emit.emit(Event.CONFIG_REFUSED, path=str(self._config), error=str(error))
@@ -242,6 +278,11 @@ class Daemon:
         held = {now.private, now.public}
         private, public = (None if address in held else address for address in (then.private, then.public))
         Host(private=private, public=public, health=self, metrics=self._metrics.exposition, emitter=self._emit).stop()
+
+
+def _failed(sender: Sender | None, name: str, error: ReconcilerError) -> None:
+    if sender is not None and isinstance(error, IntegrityError):
+        sender.violated(name)
 
 
 @contextmanager

@@ -12,7 +12,9 @@ import json
 import logging
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC
 from enum import StrEnum
 from typing import Final, Self, TextIO, TypeAlias
@@ -88,6 +90,7 @@ class Event(StrEnum):
     LISTENING = "listening"
     """An HTTP listener is bound; `address` is the real one."""
     PASS_STARTED = "pass_started"  # noqa: S105 - no password
+    """A round over one repository begins; `pass_id` is on every line of it."""
     PASS_FINISHED = "pass_finished"  # noqa: S105 - no password
     """One observe-plan-apply round is done; the counts say what came of it."""
     PASS_FAILED = "pass_failed", Level.WARNING
@@ -105,11 +108,15 @@ class Event(StrEnum):
     REPOSITORY_STALLED = "repository_stalled", Level.ERROR
     """The same input will fail again: mend what `error` names."""
     DECISION_PINNED = "decision_pinned"
+    """What the images of a head shall be is recorded, before its first write."""
     DECISION_RESOLVED = "decision_resolved"
+    """An image of a head that could not be decided before is decided now."""
     GAP_HELD = "gap_held"
-    """A tag is not made, for `reason`; docs/ and `ameide reconciler explain` name the remedy."""
+    """A gap is held that was not held in the pass before, for `reason`; `ameide reconciler explain` tells its story."""
     TAG_WRITTEN = "tag_written"
+    """The registry confirmed a tag of ours with the expected digest."""
     TAG_ADOPTED = "tag_adopted"
+    """A tag was found in place, and its evidence counts."""
     TAG_WRITE_FAILED = "tag_write_failed", Level.WARNING
     """One write failed; it is tried again in a later pass."""
     ACTION_DROPPED = "action_dropped"
@@ -131,10 +138,9 @@ class Event(StrEnum):
     TAG_MARKED = "tag_marked"
     """A tag of a closed pull request is removed after the grace period."""
     TAG_REMOVED = "tag_removed"
+    """The registry took one tag of a closed pull request away, and no other of its digest."""
     TAG_NOT_REMOVED = "tag_not_removed", Level.WARNING
     """A removal that had its turn was not made; `result` and `detail` say why."""
-    CALL_RETRIED = "call_retried", Level.WARNING
-    """An outside call was tried again; many of these mean that the other side is ill or slows us down."""
     WATCH_FAILED = "watch_failed", Level.WARNING
     """A directory cannot be watched: changes are noticed by the timer only. Watching is tried again."""
     WRITER_FENCED = "writer_fenced", Level.ERROR
@@ -145,6 +151,14 @@ class Event(StrEnum):
     """The HTTP host could not answer because of a fault of its own: report it with this line."""
     LIBRARY_WARNED = "library_warned", Level.WARNING
     """A library's own warning; `library` names it."""
+    LINES_SUPPRESSED = "lines_suppressed", Level.WARNING
+    """`count` lines of one event were left out, since they came too often; `action` names the event."""
+    NOTIFICATION_FAILED = "notification_failed", Level.WARNING
+    """The receiver of notifications did not take one; it is sent again after a pause, since the log remembers it."""
+    NOTIFICATION_DROPPED = "notification_dropped", Level.WARNING
+    """A notification was given up: refused for its content, or older than `notifications.max_age_s`."""
+    NOTIFICATIONS_REDERIVED = "notifications_rederived", Level.WARNING
+    """What was told already could not be read: it is told again. Receivers know repeated ones by their id."""
 
 
 _IDENTIFIERS: Final = frozenset({
@@ -161,6 +175,7 @@ _FLAGS: Final = frozenset({"complete", "proven", "ready"})
 FIELDS: Final = _IDENTIFIERS | _TEXTS | _NUMBERS | _FLAGS
 _IDENTIFIER_MAX_CHARS: Final = 300
 _TEXT_MAX_CHARS: Final = 2000
+_CARRIED: ContextVar[Mapping[str, Field] | None] = ContextVar("carried", default=None)
 _CREDENTIAL: Final = re.compile(
     r"(?P<userinfo>(?<=://)[^\s/@]+(?=@))"
     r"|(?i:\b(?:bearer|basic)\s+)(?=\S*[0-9=+/])[A-Za-z0-9._~+/=-]{8,}"
@@ -170,6 +185,25 @@ _CREDENTIAL: Final = re.compile(
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
     re.DOTALL,
 )
+
+
+@contextmanager
+def carrying(**fields: Field) -> Iterator[None]:
+    """Add these fields to every line of this context: whoever emits it, and in worker threads that it starts."""
+    token = _CARRIED.set({**(_CARRIED.get() or {}), **fields})
+    try:
+        yield
+    finally:
+        _CARRIED.reset(token)
+
+
+def carry(**fields: Field) -> None:
+    """The same until the `carrying` around this ends, so that what follows from an error is told with them, too.
+
+    Without a `carrying` around it nothing is added: it would have no end.
+    """
+    if (carried := _CARRIED.get()) is not None:
+        _CARRIED.set({**carried, **fields})
 
 
 class Emitter:
@@ -191,7 +225,7 @@ class Emitter:
             "level": event.level.value,
             "event": event.value,
         }
-        for name, value in {**self._bound, **fields}.items():
+        for name, value in {**(_CARRIED.get() or {}), **self._bound, **fields}.items():
             record[name] = _checked(name, value)
         self._sink(record)
 
@@ -239,10 +273,15 @@ class Human:
         self._console.print(line, soft_wrap=True, highlight=False)
 
 
-def to_stream(stream: TextIO, clock: Clock, *, human: bool | None = None) -> Emitter:
-    """An emitter to `stream`: JSON lines, or the readable form where `human`, or where it is a terminal if None."""
+def sink_to(stream: TextIO, *, human: bool | None = None) -> Sink:
+    """A sink to `stream`: JSON lines, or the readable form where `human`, or where it is a terminal if None."""
     readable = stream.isatty() if human is None else human
-    return Emitter(Human(Console(file=stream)) if readable else JsonLines(stream), clock)
+    return Human(Console(file=stream)) if readable else JsonLines(stream)
+
+
+def to_stream(stream: TextIO, clock: Clock, *, human: bool | None = None) -> Emitter:
+    """An emitter to `sink_to` of this stream."""
+    return Emitter(sink_to(stream, human=human), clock)
 
 
 class LibraryHandler(logging.Handler):

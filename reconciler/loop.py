@@ -14,10 +14,11 @@ from queue import Empty, SimpleQueue
 from typing import Final, Protocol
 
 from reconciler.backoff import Backoff
-from reconciler.events import Emitter, Event
+from reconciler.events import Emitter, Event, carrying
 from reconciler.looking import Rules
 from reconciler.passes import PassReport
 from reconciler.ports import Clock, Metrics, Random
+from reconciler.tracing import span
 from state.errors import (
     Fenced,
     IntegrityError,
@@ -83,6 +84,7 @@ class Loop:
         emit: Emitter,
         metrics: Metrics,
         on_report: Callable[[str, PassReport], None] = lambda _name, _report: None,
+        on_failure: Callable[[str, ReconcilerError], None] = lambda _name, _error: None,
     ) -> None:
         self._repositories = {r.name: r for r in repositories}
         self._rules = rules
@@ -90,6 +92,7 @@ class Loop:
         self._emit = emit
         self._metrics = metrics
         self._on_report = on_report
+        self._on_failure = on_failure
         self._backoff: Backoff[str] = Backoff(clock, random)
         self._lock = threading.Lock()
         # Not an Event: a signal handler puts into it while the same thread may be inside `get`, which an Event's lock
@@ -100,6 +103,10 @@ class Loop:
         self._dirty: set[str] = set()
         self._standing = {name: Standing() for name in self._repositories}
         self._beat_s = clock.monotonic_s()
+        for name in self._repositories:  # so that the first one of each can be seen as an increase
+            metrics.count("integrity_violations", 0, repository=name)
+            for condition in Condition:
+                metrics.count("passes", 0, repository=name, result=condition.value)
 
     # --- said from outside, by any thread
 
@@ -168,7 +175,8 @@ class Loop:
             if self.stopping:
                 return 0.0
             if self._is_due(name):
-                self._pass(name, repository)
+                with carrying(name=name):
+                    self._pass(name, repository)
         self._beat_s = now = self._clock.monotonic_s()
         with self._lock:
             dirty = self._dirty - self._backoff.waiting()
@@ -194,7 +202,7 @@ class Loop:
             hints = frozenset(self._hints.pop(name, ()))
         standing = self._standing[name]
         try:
-            with self._metrics.timed("pass", repository=name):
+            with span("pass", ameide_repository=name), self._metrics.timed("pass", repository=name):
                 report = repository.run_pass(rules, hints, lambda: self.stopping)
         except (Fenced, LedgerMoved, LogRollback) as error:
             # What this process remembers of the log is no longer the log: only a fresh start may go on (ADR 6).
@@ -213,6 +221,8 @@ class Loop:
         except (Terminal, IntegrityError) as error:
             self._set(name, Condition.STALLED, error, STALLED_RETRY_S)
             integrity = isinstance(error, IntegrityError)
+            self._metrics.count("integrity_violations", int(integrity), repository=name)
+            self._on_failure(name, error)
             self._emit.emit(
                 Event.INTEGRITY_VIOLATED if integrity else Event.REPOSITORY_STALLED, name=name, error=str(error)
             )

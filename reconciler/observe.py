@@ -17,6 +17,7 @@ from reconciler.admission import Head, admit
 from reconciler.heads import Examiner
 from reconciler.looking import Look, Rules, Sources, each, known, refuse_to_go_on, settled
 from reconciler.ports import Git, Purpose
+from reconciler.stages import Stage, stage
 from reconciler.tag_reads import TagReads
 from state import canonical
 from state.canonical import Json
@@ -67,8 +68,9 @@ class Observer:
         Raises Transient, Denied or Terminal if the forge cannot be listed; whatever else cannot be read is `Unknown`.
         """
         source = self._sources
-        identity = source.forge.repository()
-        listing = source.forge.open_pull_requests()
+        with stage(Stage.LIST):
+            identity = source.forge.repository()
+            listing = source.forge.open_pull_requests()
         self._revive(listing)
         look = Look(
             Snapshot(
@@ -92,12 +94,16 @@ class Observer:
         )
         heads = admit(look.snapshot).heads
         if heads:
-            self._read_trusted(look, heads)
-            self._read_changes(look, heads)
-            self._read_baselines(look, heads, rules)
-            self._tags.read(look, heads, rules, hints)
-            self._tags.sweep(look, heads, rules)
-            self._tags.prove(look, heads)
+            with stage(Stage.TRUSTED):
+                self._read_trusted(look, heads)
+            with stage(Stage.COMPARE):
+                self._read_changes(look, heads)
+            with stage(Stage.BASELINES):
+                self._read_baselines(look, heads, rules)
+            with stage(Stage.TAGS):
+                self._tags.read(look, heads, rules, hints)
+                self._tags.sweep(look, heads, rules)
+                self._tags.prove(look, heads)
             look.problems += look.reads.problems.values()
         refuse_to_go_on(self._sources)
         self._forget(look)

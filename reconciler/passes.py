@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Final
 
 from reconciler.apply import Applied, Applier, Targets
 from reconciler.backoff import Backoff
-from reconciler.events import Emitter, Event
+from reconciler.conditions import Condition, conditions
+from reconciler.events import Emitter, Event, carry
+from reconciler.figures import Figures
+from reconciler.head_states import HeadState, head_states
 from reconciler.looking import Look, Rules, Sources
-from reconciler.matrix import DONE, Cell, State, heads_of, matrix
+from reconciler.matrix import DONE, Cell, heads_of, matrix
 from reconciler.observe import Observer
 from reconciler.planner import plan
 from reconciler.ports import Acceptances, LogStore, Metrics, RegistryWriter, StatusReporter, StatusState
@@ -20,6 +23,7 @@ from reconciler.publishing.publisher import Publisher, PublishTargets
 from reconciler.pull_request_status import status
 from reconciler.record import Recorder
 from reconciler.releasing import Releaser, ReleaseTargets
+from reconciler.stages import Stage, measured, stage
 from state.canonical import Json
 from state.entry import Kind
 from state.errors import Denied, IntegrityError, ReconcilerError, Terminal, Transient
@@ -28,8 +32,12 @@ from state.history import History
 from state.hold import Reason
 from state.observed import Mode
 from state.oci import Digest
+from state.oci import Repository as OciRepository
 from state.plan import Plan
 from state.quarantine import Breach
+
+HOLD_LINES_MAX: Final = 100
+"""Log lines about new holds that one pass writes, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +51,10 @@ class PassReport:
     problems: tuple[ReconcilerError, ...]
     complete: bool
     """Whether the forge's listing was complete."""
+    conditions: frozenset[Condition] = frozenset()
+    """What stands after the pass and is worth telling when it begins and ends."""
+    observed_in: CommitId | None = None
+    """The newest log entry that recorded an observation."""
 
     @property
     def converged(self) -> bool:
@@ -101,6 +113,8 @@ class Repository:
         self._observer = Observer(sources, self._recorder.history, self._recorder.read)
         self._backoff: Backoff[CommitId] = Backoff(sources.clock, sources.random)
         self._reported: dict[CommitId, tuple[StatusState, str]] = {}
+        self._figures = Figures(name, reporting.metrics, sources.clock, self._recorder)
+        self._held: frozenset[tuple[CommitId, OciRepository | None, Reason]] = frozenset()
 
     def configured(self, digest: Digest) -> None:
         """Record which configuration is in force from now on, if it is another one than before."""
@@ -113,12 +127,20 @@ class Repository:
         Raises what keeps the whole pass from happening: Transient and Denied of the forge, LedgerMoved, Fenced and
         IntegrityError of the log. What concerns one head or image is in the report.
         """
+        with measured(self._reporting.metrics, self.name):
+            return self._pass(rules, hints, stopping)
+
+    def _pass(self, rules: Rules, hints: frozenset[int], stopping: Callable[[], bool]) -> PassReport:
         pass_id = self._sources.random.token()
+        carry(pass_id=pass_id)
         emit = self._reporting.emit.bind(pass_id=pass_id, name=self.name)
+        emit.emit(Event.PASS_STARTED)
+        began = self._sources.clock.now()
         applier = self._applier(emit)
         self._accept(applier, emit)
         if self.publisher is not None and rules.mode is not Mode.OBSERVE:
-            self.publisher.take_markers(emit)
+            with stage(Stage.MARKERS):
+                self.publisher.take_markers(emit)
         look = self._look(rules, hints)
         if self._recorder.history.open_intents:
             applier.close_intents(look.reads)
@@ -127,22 +149,21 @@ class Repository:
         for problem in look.problems:
             event = Event.INTEGRITY_VIOLATED if isinstance(problem, IntegrityError) else Event.PASS_PROBLEM
             emit.emit(event, error=str(problem))
-        made = plan(look.snapshot)
-        self._recorder.observation(look.snapshot, made, pass_id)
-        applied = applier.carry_out(made, look, stopping, rules.policy.hold_label)
+        with stage(Stage.PLAN):
+            made = plan(look.snapshot)
+            self._recorder.observation(look.snapshot, made, pass_id)
+        self._tell_holds(made, emit)
+        with stage(Stage.APPLY):
+            applied = applier.carry_out(made, look, stopping, rules.policy.hold_label)
         self._pause(applied, look)
         cells = self._cells(look, made)
         if self.publisher is not None:
-            self.publisher.publish(look.snapshot, emit, stopping)
-            self.publisher.show(cells)
-        if look.snapshot.listing.complete:
-            self._report(cells, rules.mode, emit)
-        if self._previews is not None:
-            history = self._recorder.history
-            newest = history.newest_recorded if self._release is None else history.newest_released
-            mode = Mode.OBSERVE if rules.suspended else rules.mode
-            self._previews.observe(look.snapshot.listing, cells, newest, mode, emit)
-        self._measure(look, cells, made, applied)
+            with stage(Stage.PUBLISH):
+                self.publisher.publish(look.snapshot, emit, stopping)
+                self.publisher.show(cells)
+        with stage(Stage.REPORT):
+            self._report_all(look, cells, rules, emit)
+        self._measure(look, cells, made, applied, began)
         emit.emit(
             Event.PASS_FINISHED,
             heads=len({c.head for c in cells}),
@@ -152,8 +173,49 @@ class Repository:
             complete=look.snapshot.listing.complete,
         )
         # Last, so that a remote that says no does not keep the rest of the pass from being told.
-        self._push(emit)
-        return PassReport(pass_id, made, cells, applied, tuple(look.problems), look.snapshot.listing.complete)
+        with stage(Stage.PUSH):
+            self._push(emit)
+        refused = self.publisher.refused() if self.publisher is not None else ()
+        return PassReport(
+            pass_id,
+            made,
+            cells,
+            applied,
+            tuple(look.problems),
+            look.snapshot.listing.complete,
+            conditions(made.holds, refused, look.problems, self._complete(cells)),
+            self._recorder.observed,
+        )
+
+    def _complete(self, cells: tuple[Cell, ...]) -> dict[CommitId, tuple[int, ...]]:
+        """Complete heads and their pull requests, where no release set will tell of them."""
+        if self._release is not None:
+            return {}
+        states = head_states(cells, self._recorder.history.quarantined)
+        numbers: dict[CommitId, set[int]] = {h: set() for h, s in states.items() if s is HeadState.COMPLETE}
+        for cell in cells:
+            if cell.head in numbers:
+                numbers[cell.head].add(cell.pr)
+        return {head: tuple(sorted(found)) for head, found in numbers.items()}
+
+    def _report_all(self, look: Look, cells: tuple[Cell, ...], rules: Rules, emit: Emitter) -> None:
+        if look.snapshot.listing.complete:
+            self._report(cells, rules.mode, emit)
+        if self._previews is not None:
+            history = self._recorder.history
+            newest = history.newest_recorded if self._release is None else history.newest_released
+            mode = Mode.OBSERVE if rules.suspended else rules.mode
+            self._previews.observe(look.snapshot.listing, cells, newest, mode, emit)
+
+    def _tell_holds(self, made: Plan, emit: Emitter) -> None:
+        """A line for each gap that is held since this pass; after so many the count in `pass_finished` has to do."""
+        now = frozenset((h.head, h.repository, h.reason) for h in made.holds)
+        fresh = [h for h in made.holds if (h.head, h.repository, h.reason) not in self._held]
+        for hold in fresh[:HOLD_LINES_MAX]:
+            image = {} if hold.repository is None else {"repository": str(hold.repository)}
+            number = {"pull_request": hold.pull_requests[0]} if hold.pull_requests else {}
+            emit.emit(Event.GAP_HELD, head=hold.head, reason=hold.reason.value, **image, **number)
+        self._held = now
 
     def _look(self, rules: Rules, hints: frozenset[int]) -> Look:
         admitted = self.publisher.admitted if self.publisher is not None else None
@@ -170,26 +232,10 @@ class Repository:
             applier.accept(acceptance)
             self._acceptances.done(acceptance)
 
-    def _measure(self, look: Look, cells: tuple[Cell, ...], made: Plan, applied: Applied) -> None:
-        metrics, name = self._reporting.metrics, self.name
-        for state in State:
-            metrics.gauge("cells", sum(c.state is state for c in cells), repository=name, state=state.value)
-        held = Counter(hold.reason for hold in made.holds)
-        for reason in Reason:
-            metrics.gauge("holds", held[reason], repository=name, reason=reason.value)
-        metrics.gauge("quarantined_heads", len(self._recorder.history.quarantined), repository=name)
-        metrics.gauge("write_budget_remaining", look.snapshot.writes_left, repository=name)
-        metrics.count("release_sets_published", applied.released, repository=name)
-        metrics.count("tags_adopted", applied.adopted, repository=name)
-        metrics.count("actions_dropped", applied.dropped, repository=name)
-        violations = sum(isinstance(p, IntegrityError) for p in look.problems)
-        metrics.count("integrity_violations", violations, repository=name)
-        metrics.gauge("log_sequence", self._recorder.sequence, repository=name)
+    def _measure(self, look: Look, cells: tuple[Cell, ...], made: Plan, applied: Applied, began: datetime) -> None:
+        self._figures.after_pass(look, cells, made, applied, began)
         if self.publisher is not None:
-            self.publisher.measure(metrics, name)
-        if look.snapshot.listing.complete:
-            seen_at = self._sources.clock.now().timestamp()
-            metrics.gauge("last_complete_pass_timestamp_seconds", seen_at, repository=name)
+            self.publisher.measure(self._reporting.metrics, self.name)
 
     def _applier(self, emit: Emitter) -> Applier:
         s = self._sources
@@ -224,9 +270,13 @@ class Repository:
     def _push(self, emit: Emitter) -> None:
         """Bring the log's remote up to date. One that does not take it is told; the log is safe here meanwhile."""
         try:
-            self._log.push()
+            pushed = self._log.push()
         except (Transient, Denied) as error:
+            self._figures.not_pushed()
             emit.emit(Event.LOG_NOT_PUSHED, error=str(error))
+        else:
+            if pushed:
+                self._figures.pushed()
 
     def _report(self, cells: tuple[Cell, ...], mode: Mode, emit: Emitter) -> None:
         """One status per head, where it differs from the last one. Re-derived output: losing one costs nothing.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 from reconciler.ports import LogStore
 from state import canonical, parts
 from state.canonical import Json
-from state.entry import Entry, Kind
+from state.entry import Entry, Kind, Logged
 from state.git import CommitId
 from state.history import History
 from state.observed import Snapshot
@@ -22,6 +23,10 @@ class Recorder:
         self.history = history
         self.sequence = -1
         """The sequence number of the newest entry."""
+        self.observed: CommitId | None = None
+        """The newest entry that recorded an observation."""
+        self.appended: Counter[Kind] = Counter()
+        """Entries by kind that this process has appended."""
 
     @classmethod
     def opened(cls, log: LogStore) -> Recorder:
@@ -30,7 +35,7 @@ class Recorder:
         made = cls(log, history)
         for logged in log.entries():
             history.apply(logged.id, logged.entry)
-            made.sequence = logged.entry.sequence
+            made._note(logged)
         return made
 
     def read(self, entry: CommitId) -> Entry:
@@ -45,8 +50,14 @@ class Recorder:
         """Append one entry and return its id. Raises LedgerMoved, Fenced or Transient; then nothing counts."""
         logged = self._log.append(kind, body, blobs)
         self.history.apply(logged.id, logged.entry)
-        self.sequence = logged.entry.sequence
+        self._note(logged)
+        self.appended[kind] += 1
         return logged.id
+
+    def _note(self, logged: Logged) -> None:
+        self.sequence = logged.entry.sequence
+        if logged.entry.kind is Kind.OBSERVATION:
+            self.observed = logged.id
 
     def observation(self, seen: Snapshot, plan: Plan, pass_id: str) -> CommitId | None:
         """Record what this pass saw, if its plan does something or holds something new; None if nothing is new.

@@ -16,6 +16,7 @@ from reconciler.settings_forge import ForgeSettings
 from reconciler.settings_janitor import JanitorSettings, TagGcSettings
 from reconciler.settings_lane import LaneSettings
 from reconciler.settings_publish import ApprovalsSettings, TargetSettings
+from reconciler.settings_telling import NotificationsSettings, TracingSettings
 from reconciler.settings_types import (
     AbsolutePath,
     Address,
@@ -395,6 +396,10 @@ class Settings(Section):
     """Seconds after which an outside call without an answer is given up."""
     workers: int = Field(default=16, ge=1, le=128)
     """Outside calls side by side, at most."""
+    notifications: NotificationsSettings | None = None
+    """Who is told of state changes; null for nobody."""
+    tracing: TracingSettings | None = None
+    """Where spans of passes and outside calls go; null for nowhere."""
     registries: tuple[RegistrySettings, ...] = Field(min_length=1, max_length=100)
     """Every registry host that the catalogues name."""
     repositories: tuple[RepositorySettings, ...] = Field(min_length=1, max_length=1000)

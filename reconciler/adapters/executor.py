@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Self, TypeVar
 
 T = TypeVar("T")
@@ -12,7 +13,10 @@ R = TypeVar("R")
 
 
 class ThreadExecutor:
-    """Implements `ports.Executor`. A `map` inside a mapped call runs in place: waiting for its own pool would hang."""
+    """Implements `ports.Executor`. A `map` inside a mapped call runs in place: waiting for its own pool would hang.
+
+    Each call runs in a copy of the caller's context (contextvars), so that its log lines carry the pass's id.
+    """
 
     def __init__(self, workers: int) -> None:
         self._pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="call")
@@ -31,7 +35,7 @@ class ThreadExecutor:
 
         if getattr(self._inside, "pool", False):
             return [one(item) for item in items]
-        return [future.result() for future in [self._pool.submit(pooled, item) for item in items]]
+        return [future.result() for future in [self._pool.submit(copy_context().run, pooled, item) for item in items]]
 
     def close(self) -> None:
         """Wait for running calls and end the threads; a `map` after this is an error."""

@@ -20,7 +20,7 @@ from urllib.parse import urlencode
 import requests
 
 from reconciler.adapters.forge_limits import ForgeLimits
-from reconciler.adapters.http_errors import printable, retry_after_header_s, shown_text
+from reconciler.adapters.http_errors import printable, retry_after_header_s, retry_reason, shown_text
 from reconciler.adapters.http_transport import Call, Origin, Transport
 from reconciler.ports import Clock, Metrics, Random
 from state.canonical import Json
@@ -205,6 +205,7 @@ class ForgeClient:
                         text = f"{error}; the write may have happened"
                         raise Unavailable(text, retry_after_s=error.retry_after_s) from error
                     raise
+                self._metrics.count("forge_retries", repository=self._name, reason=retry_reason(error))
             self._sleep(delay_s)
         raise AssertionError("unreachable: the last try returns or raises")
 
@@ -264,6 +265,8 @@ class ForgeClient:
                 self.budget = Budget(limit, remaining, datetime.fromtimestamp(min(reset, 4102444800), UTC), period_s)
                 self._metrics.gauge("forge_quota_limit", limit, repository=self._name)
                 self._metrics.gauge("forge_quota_remaining", remaining, repository=self._name)
+                reset_at = self.budget.reset_at.timestamp()
+                self._metrics.gauge("forge_quota_reset_timestamp_seconds", reset_at, repository=self._name)
                 return
 
 

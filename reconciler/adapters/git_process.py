@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from reconciler.adapters import bounded_process
+from reconciler.tracing import span
 from state.errors import Terminal, Unavailable
 
 _KEPT_BYTES: Final = 16 * 1024
@@ -43,14 +44,15 @@ def run(
         Terminal: there is no git program.
     """
     try:
-        code, told, errors = bounded_process.run(
-            ["git", *arguments],
-            cwd=cwd,
-            env=env,
-            until_s=time.monotonic() + timeout_s,
-            output_max_bytes=_KEPT_BYTES if output else None,
-            keep_open=keep_open,
-        )
+        with span("git", client=True, git_command=_verb(arguments)):
+            code, told, errors = bounded_process.run(
+                ["git", *arguments],
+                cwd=cwd,
+                env=env,
+                until_s=time.monotonic() + timeout_s,
+                output_max_bytes=_KEPT_BYTES if output else None,
+                keep_open=keep_open,
+            )
     except FileNotFoundError as error:
         raise Terminal(f"the git program could not be started in {cwd}: {error.strerror}; install git") from error
     except TimeoutError:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import requests
 import urllib3.exceptions
 
-from state.errors import ConfigError, ReconcilerError, Terminal, Unavailable
+from state.errors import ConfigError, RateLimited, ReconcilerError, Terminal, Transient, Unavailable
 
 TEXT_MAX_CHARS: Final = 200
 _BAD_URL: Final = (
@@ -120,3 +120,8 @@ def _secrets(request: requests.PreparedRequest) -> list[str]:
 def printable(text: str) -> str:
     """Without controls, bounded."""
     return "".join(c if c.isprintable() else "?" for c in text)[: 4 * TEXT_MAX_CHARS]
+
+
+def retry_reason(error: Transient) -> str:
+    """Why a call is sent again, as the label of a metric."""
+    return "rate-limited" if isinstance(error, RateLimited) else "unavailable"

@@ -20,6 +20,7 @@ from requests.structures import CaseInsensitiveDict
 from reconciler.adapters.http_errors import shown_url, unanswered
 from reconciler.adapters.http_pool import PooledAdapter
 from reconciler.ports import Clock
+from reconciler.tracing import span
 from state.errors import Terminal, Unavailable, Unsupported
 
 USER_AGENT: Final = "ameide-reconciler"
@@ -149,6 +150,14 @@ class Transport:
 
     def once(self, call: Call, authorization: str | None, until: float) -> requests.Response:
         """One request and its answer, redirects not followed. Raises as `send` does."""
+        with span(
+            call.method, client=True, http_request_method=call.method, server_address=urlsplit(call.url).hostname or ""
+        ) as told:
+            response = self._once(call, authorization, until)
+            told.set("http.response.status_code", response.status_code)
+            return response
+
+    def _once(self, call: Call, authorization: str | None, until: float) -> requests.Response:
         left = until - self._clock.monotonic_s()
         if left <= 0:
             raise Unavailable(f"{call.where}: no time left for another request within the call's limit")

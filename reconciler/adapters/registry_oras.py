@@ -95,7 +95,7 @@ class OrasRegistry(oras.provider.Registry):  # type: ignore[misc]  # oras ships 
         self._several: bool | None = None
         """Whether the host takes several tags in one PUT; None until its first answer to one."""
         self._learning = threading.Lock()
-        self._retrying = Retrying(self.limits, clock, random, sleep, self.pacer)
+        self._retrying = Retrying(self.limits, clock, random, sleep, self.pacer, again=self._count_retry)
         artifacts = Artifacts(_Calls(self), clock)
         self.referrers = artifacts.referrers
         self.blob = artifacts.blob
@@ -308,6 +308,10 @@ class OrasRegistry(oras.provider.Registry):  # type: ignore[misc]  # oras ships 
             if self._metrics is not None:
                 self._metrics.count("registry_requests", host=str(self.hostname), method=call.method, status=status)
         return response
+
+    def _count_retry(self, reason: str) -> None:
+        if self._metrics is not None:
+            self._metrics.count("registry_retries", host=str(self.hostname), reason=reason)
 
     def _scope(self, call: Call) -> Scope | None:
         """Our own scope for a call, by its path and method; None for another host, which is told nothing."""

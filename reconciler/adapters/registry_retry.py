@@ -8,7 +8,7 @@ from typing import Final
 
 import requests
 
-from reconciler.adapters.http_errors import never_sent
+from reconciler.adapters.http_errors import never_sent, retry_reason
 from reconciler.adapters.http_transport import Call
 from reconciler.adapters.registry_errors import is_rate_limit, refusal
 from reconciler.adapters.registry_limits import Limits
@@ -31,13 +31,22 @@ class Retrying:
     """Sends calls in their turn and repeats those that may be repeated: GET, HEAD and the PUT of a manifest."""
 
     def __init__(
-        self, limits: Limits, clock: Clock, random: Random, sleep: Callable[[float], None], pacer: Pacer
+        self,
+        limits: Limits,
+        clock: Clock,
+        random: Random,
+        sleep: Callable[[float], None],
+        pacer: Pacer,
+        *,
+        again: Callable[[str], None] = lambda _reason: None,
     ) -> None:
+        """`again` is told the reason of each call that is sent once more."""
         self._limits = limits
         self._clock = clock
         self._random = random
         self._sleep = sleep
         self._pacer = pacer
+        self._again = again
 
     def run(
         self, call: Call, owner: str, send: Callable[[Attempt], requests.Response], *, until: float
@@ -74,6 +83,7 @@ class Retrying:
                     self._pacer.limited(owner, sent_at=sent_at, pause_s=error.retry_after_s or delay_s)
                 if last:
                     raise _final(error, number, unsure=unsure) from error
+                self._again(retry_reason(error))
             self._sleep(delay_s)
         raise AssertionError("unreachable: the last try returns or raises")
 

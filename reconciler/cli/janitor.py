@@ -70,8 +70,14 @@ def plan(config: Path, repo: str | None, as_json: bool) -> int:
 @_CONFIG
 @click.option("--once", is_flag=True, help="One run over every repository with a janitor, as a CronJob makes it.")
 @click.option("--dry-run", is_flag=True, help="With --once: record nothing, and send deletions as dry runs.")
+@click.option(
+    "--metrics-file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write numbers for Prometheus there after each run (textfile collector).",
+)
 @_JSON
-def run(config: Path, once: bool, dry_run: bool, as_json: bool) -> int:
+def run(config: Path, once: bool, dry_run: bool, metrics_file: Path | None, as_json: bool) -> int:
     """Mark and delete preview namespaces: with --once in one run, otherwise again and again until stopped.
 
     SIGTERM ends it after the deletion that was begun; kill -9 is equally safe. `mode: observe` and `suspend: true` in
@@ -81,23 +87,27 @@ def run(config: Path, once: bool, dry_run: bool, as_json: bool) -> int:
     Examples:
       ameide janitor run --config /etc/ameide/ameide.yaml --once
       ameide janitor run --config ameide.yaml --once --dry-run --json
+      ameide janitor run --config ameide.yaml --once --metrics-file /var/lib/node_exporter/ameide_janitor.prom
     Exit codes: 0 done, 1 something is stuck, was refused or could not be read whole, 2 bad configuration or missing
     rights, 3 the cluster or the log does not answer now, or another janitor took over.
     """
     from reconciler.adapters.clock import SystemClock
     from reconciler.daemon import stopping_on_signals
     from reconciler.events import to_stream
+    from reconciler.janitor.metrics_file import MetricsFile
     from reconciler.janitor.wiring import Daemon
+    from reconciler.process_log import process_log
     from reconciler.settings import load
 
     clock = SystemClock()
-    emit = to_stream(sys.stderr, clock)
+    numbers = None if metrics_file is None else MetricsFile(metrics_file, clock)
     if not once:
         if dry_run or as_json:
             raise click.UsageError("--dry-run and --json are for one run: add --once")
-        daemon = Daemon(config, clock, emit)
-        with stopping_on_signals(daemon.stop):
-            daemon.run()
+        with process_log(sys.stderr, clock) as emit:
+            daemon = Daemon(config, clock, emit, None if numbers is None else numbers.ran)
+            with stopping_on_signals(daemon.stop):
+                daemon.run()
         return EXIT_CLEAN
     import threading
 
@@ -114,9 +124,12 @@ def run(config: Path, once: bool, dry_run: bool, as_json: bool) -> int:
         complain(f"{name}: {error}")
 
     loaded = load(config)
+    emit = to_stream(sys.stderr, clock)
     with stopping_on_signals(stopping.set):
         for name, report in one_run(loaded, clock, emit, stopping.is_set, dry_run=dry_run, failed=failed):
             clean = clean and report.clean
+            if numbers is not None:
+                numbers.ran(name, report)
             if as_json:
                 click.echo(canonical.dumps(report.to_json(name)))
             else:

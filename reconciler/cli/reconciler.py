@@ -46,7 +46,7 @@ def once(config: Path, sweep: bool, as_json: bool) -> int:
     from reconciler.adapters.clock import SystemClock
     from reconciler.adapters.metrics_prometheus import PrometheusMetrics
     from reconciler.cli.tables import console, show_matrix
-    from reconciler.events import to_stream
+    from reconciler.events import carrying, to_stream
     from reconciler.settings import load
     from state import canonical
     from state.errors import Transient
@@ -57,7 +57,7 @@ def once(config: Path, sweep: bool, as_json: bool) -> int:
     with _progress(quiet=as_json) as tick, wiring.shared(loaded, emit, PrometheusMetrics()) as common:
         for settings in loaded.settings.repositories:
             try:
-                with wiring.writer(common, settings, tick) as (repository, _, _):
+                with carrying(name=settings.name), wiring.writer(common, settings, tick) as (repository, _, _):
                     repository.configured(loaded.digest)
                     rules = replace(wiring.rules(loaded.settings, settings), sweep_all=sweep)
                     report = repository.run_pass(rules, frozenset(), lambda: False)
@@ -133,7 +133,7 @@ def run(config: Path, verbose: bool) -> int:
     from reconciler.adapters.clock import SystemClock
     from reconciler.cli.tables import console, show_matrix
     from reconciler.daemon import Daemon, stopping_on_signals
-    from reconciler.events import to_stream
+    from reconciler.process_log import process_log
 
     shown: dict[str, object] = {}
 
@@ -142,9 +142,10 @@ def run(config: Path, verbose: bool) -> int:
             shown[name] = report.cells
             show_matrix(console(), report.cells, f"{name}: after pass {report.pass_id}")
 
-    daemon = Daemon(config, to_stream(sys.stderr, SystemClock()), show)
-    with stopping_on_signals(daemon.stop):
-        daemon.run()
+    with process_log(sys.stderr, SystemClock()) as emit:
+        daemon = Daemon(config, emit, show)
+        with stopping_on_signals(daemon.stop):
+            daemon.run()
     return EXIT_CLEAN
 
 

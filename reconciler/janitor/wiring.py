@@ -12,6 +12,7 @@ from reconciler.adapters.kubernetes_api import ClusterLimits, KubernetesApi
 from reconciler.code_forge import CALL_TIMEOUT_FACTOR
 from reconciler.events import Emitter, Event
 from reconciler.janitor.deciding import Policy
+from reconciler.janitor.records import Result
 from reconciler.janitor.running import Janitor, Report
 from reconciler.ports import Clock
 from reconciler.role_log import open_role_log, pushed_log
@@ -20,6 +21,7 @@ from reconciler.settings_forge import LocalForgeSettings
 from reconciler.settings_janitor import JanitorSettings
 from reconciler.settings_lane import LaneSettings
 from reconciler.settings_model import RepositorySettings, Settings
+from reconciler.telling import tell_of_janitor
 from state.entry import Logged
 from state.errors import ConfigError, ReconcilerError, Transient
 from state.log_branch import LogName, Role
@@ -129,7 +131,10 @@ def one_run(
         try:
             with janitor_of(loaded.settings, repository, clock, emit, stopping) as janitor:
                 rehearse = dry_run or not writes(loaded.settings, repository)
-                yield repository.name, janitor.run(rehearse=rehearse)
+                report = janitor.run(rehearse=rehearse)
+            if any(done.result is Result.DELETED for done in report.done) and not rehearse:
+                tell_of_janitor(loaded.settings, repository, repository_id(repository), clock, emit)
+            yield repository.name, report
         except ReconcilerError as error:
             failed(repository.name, error)
 
@@ -137,10 +142,13 @@ def one_run(
 class Daemon:
     """Runs again and again, with the configuration as it then is, until it is stopped."""
 
-    def __init__(self, config: Path, clock: Clock, emit: Emitter) -> None:
+    def __init__(
+        self, config: Path, clock: Clock, emit: Emitter, on_report: Callable[[str, Report], None] | None = None
+    ) -> None:
         self._config = config
         self._clock = clock
         self._emit = emit
+        self._on_report = on_report
         self._stopping = threading.Event()
 
     def stop(self) -> None:
@@ -163,8 +171,9 @@ class Daemon:
             failures.append(error)
             self._emit.emit(Event.PASS_FAILED, repository=name, error=str(error))
 
-        for _ in one_run(loaded, self._clock, self._emit, self._stopping.is_set, failed=failed):
-            pass
+        for name, report in one_run(loaded, self._clock, self._emit, self._stopping.is_set, failed=failed):
+            if self._on_report is not None:
+                self._on_report(name, report)
         if final := [e for e in failures if not isinstance(e, Transient)]:
             raise final[0]
 

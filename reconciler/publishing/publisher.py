@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 
 from reconciler import admission
 from reconciler.approval.approvers import ApproversPolicy
@@ -28,7 +29,7 @@ from state.approval import Admission
 from state.errors import WRITER_STOPS, ReconcilerError
 from state.git import CommitId
 from state.observed import Inventory, Listing, Mode, Snapshot
-from state.publishing import ProposalState
+from state.publishing import ProposalState, Publishing
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,21 @@ class PublishTargets:
     registry: RegistryReader
     executor: Executor
     clock: Clock
+
+
+class ApprovalState(StrEnum):
+    """What became of a recorded approval."""
+
+    STANDING = "standing"
+    """Neither used nor revoked; it may have ended meanwhile."""
+    CONSUMED = "consumed"
+    REVOKED = "revoked"
+
+
+def _approval_state(publishing: Publishing, marker: str) -> ApprovalState:
+    if marker in publishing.consumed:
+        return ApprovalState.CONSUMED
+    return ApprovalState.REVOKED if marker in publishing.revoked else ApprovalState.STANDING
 
 
 class Publisher:
@@ -142,6 +158,12 @@ class Publisher:
         refused = self.proposer.refused if self.proposer is not None else {}
         self.board.show(self.planning, publishing, policy, cells, refused)
 
+    def refused(self) -> tuple[tuple[str, Code], ...]:
+        """Recorded approvals (their marker's id) that do not lead to a pull request now, and why."""
+        if self.proposer is None:
+            return ()
+        return tuple((marker, told.code) for marker, told in self.proposer.refused.items())
+
     def measure(self, metrics: Metrics, name: str) -> None:
         """Set the numbers about publishing of the repository `name`."""
         if self.proposer is None:
@@ -149,9 +171,15 @@ class Publisher:
         states = Counter(s.state for s in self._recorder.history.publishing.proposals.values())
         for state in ProposalState:
             metrics.gauge("gitops_pull_requests", states[state], repository=name, state=state.value)
-        refused = Counter(told.code for told in self.proposer.refused.values())
+        refused = Counter(code for _, code in self.refused())
         for code in Code:
             metrics.gauge("approvals_refused", refused[code], repository=name, code=code.value)
+        publishing = self._recorder.history.publishing
+        approvals = Counter(
+            _approval_state(publishing, m.id) for m in publishing.markers.values() if m.plan is not None
+        )
+        for approval in ApprovalState:
+            metrics.gauge("approvals", approvals[approval], repository=name, state=approval.value)
 
     def notes(self, number: int, head: CommitId) -> tuple[Note, ...]:
         """What the pull request is told of its publishing."""

@@ -28,9 +28,9 @@ def line(event: Event, **fields: Field) -> str:
 
 
 def test_a_line_is_one_json_object_with_sorted_keys_level_and_pass() -> None:
-    made = line(Event.CALL_RETRIED, repository="ghcr.io/a/b", attempt=2, duration_s=0.12345, complete=False)
+    made = line(Event.TAG_WRITE_FAILED, repository="ghcr.io/a/b", attempt=2, duration_s=0.12345, complete=False)
     assert made == (
-        '{"attempt": 2, "complete": false, "duration_s": 0.123, "event": "call_retried", "level": "warning",'
+        '{"attempt": 2, "complete": false, "duration_s": 0.123, "event": "tag_write_failed", "level": "warning",'
         ' "pass_id": "0123456789abcdef", "repository": "ghcr.io/a/b", "ts": "2026-01-31T22:59:59.123Z"}\n'
     )
 
@@ -46,13 +46,13 @@ def test_every_event_is_past_tense_named_once_and_has_a_level() -> None:
 def test_a_field_that_could_hold_a_secret_does_not_exist(name: str) -> None:
     assert name not in FIELDS
     with pytest.raises(ValueError, match="not a declared field"):
-        line(Event.CALL_RETRIED, **{name: "x"})
+        line(Event.TAG_WRITE_FAILED, **{name: "x"})
 
 
 @pytest.mark.parametrize("fields", [{"attempt": "2"}, {"repository": 1}, {"complete": 1}, {"attempt": True}])
 def test_a_field_of_another_type_is_refused(fields: dict[str, Field]) -> None:
     with pytest.raises(ValueError, match="does not take"):
-        line(Event.CALL_RETRIED, **fields)
+        line(Event.TAG_WRITE_FAILED, **fields)
 
 
 @pytest.mark.parametrize(

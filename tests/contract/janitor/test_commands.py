@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import signal
@@ -20,6 +21,7 @@ from reconciler.findings import Status
 from tests.fixtures.janitor import Bench
 from tests.fixtures.kubernetes_api import ApiServer
 from tests.fixtures.kubernetes_real import real_cluster
+from tests.fixtures.registry_stub import Reply, Stub
 from tests.fixtures.shop import command, eventually
 
 
@@ -73,6 +75,34 @@ def test_one_run_deletes_and_says_so(bench: Bench) -> None:
     events = [json.loads(line)["event"] for line in done.stderr.splitlines()]
     assert events == ["namespace_deleted", "janitor_ran"]
     assert bench.simulated.deletes == ["pr-7"]
+
+
+def test_a_run_writes_its_numbers_and_tells_what_it_deleted(bench: Bench) -> None:
+    bench.marked(7)
+    receiver = Stub()
+    receiver.script(Reply(202))
+    secret = bench.root / "notify"
+    secret.write_text("whsec_" + base64.b64encode(b"x" * 32).decode() + "\n")
+    config = bench.config()
+    settings = json.loads(config.read_text())
+    settings["notifications"] = {"url": receiver.url + "/hook", "signing_secret_file": str(secret)}
+    config.write_text(json.dumps(settings))
+    numbers = bench.root / "ameide.prom"
+    done = runs(bench, "run", "--config", str(config), "--once", "--metrics-file", str(numbers))
+    receiver.close()
+    assert done.returncode == 0, done.stderr
+    text = numbers.read_text()
+    assert 'ameide_janitor_last_run_deletions{repository="shop",result="deleted"} 1.0' in text
+    assert 'ameide_janitor_namespaces{reason="stuck",repository="shop"} 0.0' in text
+    assert "ameide_janitor_last_run_timestamp_seconds" in text
+    assert "process_" not in text
+    assert not list(bench.root.glob(".ameide.prom*"))
+    (seen,) = receiver.requests
+    event = json.loads(seen.body)
+    assert (event["type"], event["subject"]) == ("dev.ameide.namespace.deleted", "namespace/pr-7")
+    refused = runs(bench, "run", "--config", str(config), "--once", "--metrics-file", str(bench.root / "no" / "file"))
+    assert refused.returncode == 2
+    assert "metrics cannot be written" in refused.stderr
 
 
 @pytest.mark.parametrize(

@@ -210,7 +210,7 @@ def test_every_request_is_counted(stub: Stub, client: Connect) -> None:
     assert metrics.counted == {
         ("registry_requests", f"host={stub.host}", "method=HEAD", f"status={status}"): 1
         for status in ("none", "5xx", "2xx")
-    }
+    } | {("registry_retries", f"host={stub.host}", "reason=unavailable"): 2}
 
 
 # --- pacing ----------------------------------------------------------------------------------------------------------

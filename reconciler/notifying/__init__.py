@@ -1,0 +1,1 @@
+"""State changes told to somebody outside, as CloudEvents (docs/notifications.md)."""
