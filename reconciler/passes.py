@@ -20,6 +20,7 @@ from reconciler.publishing.publisher import Publisher, PublishTargets
 from reconciler.pull_request_status import status
 from reconciler.record import Recorder
 from reconciler.releasing import Releaser, ReleaseTargets
+from reconciler.shown import Shower, Shown
 from state.canonical import Json
 from state.entry import Kind
 from state.errors import Denied, IntegrityError, ReconcilerError, Terminal, Transient
@@ -101,6 +102,9 @@ class Repository:
         self._observer = Observer(sources, self._recorder.history, self._recorder.read)
         self._backoff: Backoff[CommitId] = Backoff(sources.clock, sources.random)
         self._reported: dict[CommitId, tuple[StatusState, str]] = {}
+        self._shower = Shower(self._recorder.history)
+        self.shown: Shown | None = None
+        """What the last pass left for those who look; replaced as a whole."""
 
     def configured(self, digest: Digest) -> None:
         """Record which configuration is in force from now on, if it is another one than before."""
@@ -143,6 +147,10 @@ class Repository:
             mode = Mode.OBSERVE if rules.suspended else rules.mode
             self._previews.observe(look.snapshot.listing, cells, newest, mode, emit)
         self._measure(look, cells, made, applied)
+        now = self._sources.clock.now()
+        self.shown = self._shower.show(
+            pass_id, now, rules, look, cells, log_sequence=self._recorder.sequence, publisher=self.publisher
+        )
         emit.emit(
             Event.PASS_FINISHED,
             heads=len({c.head for c in cells}),
