@@ -133,3 +133,8 @@ def test_an_identity_proxy_without_a_private_listener_is_refused() -> None:
     proxy = {"user_header": "X-Auth-Request-Email", "addresses": ["10.2.3.4"]}
     with pytest.raises(ValidationError, match="identity_proxy is for the status page: set private, or drop it"):
         ListenSettings.model_validate_json(json.dumps({"private": None, "identity_proxy": proxy}))
+
+
+def test_the_focus_is_drawn_and_taken_away_from_nothing_but_the_target_of_the_skip_link() -> None:
+    assert re.search(r"^:focus-visible \{ outline: 2px solid var\(--focus\);", STYLE, re.MULTILINE)
+    assert re.findall(r"([^\s{}][^{}]*) \{[^}]*outline: none", STYLE) == ["main:focus"]
