@@ -16,7 +16,21 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from bench import approval, changes, cold, evidence, gitops, growth, log, planner, publish, requests, retag, webhook
+from bench import (
+    approval,
+    changes,
+    cold,
+    evidence,
+    gitops,
+    growth,
+    log,
+    planner,
+    publish,
+    requests,
+    retag,
+    status,
+    webhook,
+)
 from bench.measure import Bench, Row, Verdict, say
 
 FIGURES: dict[str, Callable[[Bench], list[Row]]] = {
@@ -32,6 +46,7 @@ FIGURES: dict[str, Callable[[Bench], list[Row]]] = {
     "publish": publish.run,
     "webhook": webhook.run,
     "gitops": gitops.run,
+    "status": status.run,
 }
 _STYLES = {Verdict.MET: "green", Verdict.MISSED: "bold red", Verdict.SHOWN: "dim", Verdict.SKIPPED: "yellow"}
 _WIDTH = 150

@@ -28,6 +28,7 @@ from reconciler.publish_wiring import marker_inboxes
 from reconciler.publishing.board import Boards
 from reconciler.settings import Loaded, load
 from reconciler.settings_forge import LocalForgeSettings
+from reconciler.status_wiring import status_pages
 from reconciler.web import markers as markers_app
 from reconciler.web import plans as plans_app
 from reconciler.web import plugin as plugin_app
@@ -172,7 +173,8 @@ class Daemon:
                 markers_app.PREFIX: inboxes.handle,
                 plans_app.PREFIX: plans.handle,
             }
-            host = stack.enter_context(self._host(loaded, below))
+            pages = status_pages(loaded, made, self, loop, self._metrics)
+            host = stack.enter_context(self._host(loaded, below, None if pages is None else pages.handle))
             stack.enter_context(self._wakeups(loaded, loop))
             self._in_force(loaded.digest)
             self._emit.emit(Event.STARTED, version=__version__, config_digest=loaded.digest, mode=settings.mode.value)
@@ -208,7 +210,7 @@ class Daemon:
     def _forget_loop(self) -> None:
         self._loop = None
 
-    def _host(self, loaded: Loaded, below: Mapping[str, Handler]) -> Host:
+    def _host(self, loaded: Loaded, below: Mapping[str, Handler], pages: Handler | None) -> Host:
         listen = loaded.settings.listen
         return Host(
             private=listen.private,
@@ -217,6 +219,7 @@ class Daemon:
             metrics=self._metrics.exposition,
             emitter=self._emit,
             outside=public_app(self._emit, below),
+            pages=pages,
         )
 
     def _wakeups(self, loaded: Loaded, loop: Loop) -> Wakeups:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from reconciler.matrix import Cell
 from state.canonical import Json, reading
 from state.decision import AwaitBuild, Decision, RetagFrom, Unresolved
 from state.entry import Entry, Kind
 from state.git import CommitId
-from state.history import History, Result, Write
+from state.history import Result, Trace, Write
 from state.hold import REMEDY, Reason
 from state.quarantine import Acceptance, Breach
 
@@ -38,7 +38,17 @@ class Explanation(NamedTuple):
         return {**self.cell.to_json(), "remedy": self.remedy, "steps": [s.to_json() for s in self.steps]}
 
 
-def explain(cell: Cell, history: History, read: Callable[[CommitId], Entry]) -> Explanation:
+class Traces(Protocol):
+    """Which entries speak of a cell (`state.history.History`)."""
+
+    @property
+    def seen_in(self) -> Mapping[int, CommitId]: ...
+
+    @property
+    def traces(self) -> Mapping[CommitId, Trace]: ...
+
+
+def explain(cell: Cell, history: Traces, read: Callable[[CommitId], Entry]) -> Explanation:
     """The causal chain of `cell`: observed, decided, intended, done. `read` gives an entry of the log by its id."""
     ids: list[CommitId] = []
     if (seen := history.seen_in.get(cell.pr)) is not None:

@@ -15,6 +15,7 @@ from reconciler.looking import Rules
 from reconciler.passes import PassReport, Repository
 from reconciler.previews import Previews
 from reconciler.publishing.board import Board
+from reconciler.shown import Shown
 from state.errors import ConfigError, Fenced, LogBusy, ReconcilerError, Terminal, Transient
 from state.git import CommitId
 from state.oci import Digest
@@ -88,6 +89,10 @@ class OpenedLate:
         """What approvers are served of it; None until it was opened, and where nothing is published."""
         publisher = None if self._writer is None else self._writer.repository.publisher
         return None if publisher is None else publisher.board
+
+    def shown(self) -> Shown | None:
+        """What its last pass left; None before the first one."""
+        return None if self._writer is None else self._writer.repository.shown
 
     def _opened(self) -> Writer:
         if self._writer is None:

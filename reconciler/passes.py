@@ -23,6 +23,7 @@ from reconciler.publishing.publisher import Publisher, PublishTargets
 from reconciler.pull_request_status import status
 from reconciler.record import Recorder
 from reconciler.releasing import Releaser, ReleaseTargets
+from reconciler.shown import Shower, Shown
 from reconciler.stages import Stage, measured, stage
 from state.canonical import Json
 from state.entry import Kind
@@ -115,6 +116,9 @@ class Repository:
         self._reported: dict[CommitId, tuple[StatusState, str]] = {}
         self._figures = Figures(name, reporting.metrics, sources.clock, self._recorder)
         self._held: frozenset[tuple[CommitId, OciRepository | None, Reason]] = frozenset()
+        self._shower = Shower(self._recorder.history)
+        self.shown: Shown | None = None
+        """What the last pass left for those who look; replaced as a whole."""
 
     def configured(self, digest: Digest) -> None:
         """Record which configuration is in force from now on, if it is another one than before."""
@@ -164,6 +168,10 @@ class Repository:
         with stage(Stage.REPORT):
             self._report_all(look, cells, rules, emit)
         self._measure(look, cells, made, applied, began)
+        now = self._sources.clock.now()
+        self.shown = self._shower.show(
+            pass_id, now, rules, look, cells, log_sequence=self._recorder.sequence, publisher=self.publisher
+        )
         emit.emit(
             Event.PASS_FINISHED,
             heads=len({c.head for c in cells}),

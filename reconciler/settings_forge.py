@@ -23,6 +23,11 @@ class LocalForgeSettings(Section):
         """Where git fetches from; no two repositories share it."""
         return str(self.path)
 
+    def pull_request_url(self, number: int) -> str | None:
+        """Where a person sees a pull request: nowhere but on this machine."""
+        del number
+        return None
+
 
 class GitHubAppSettings(Section):
     """A GitHub App: its tokens last an hour and can do no more than the reconciler asks for."""
@@ -81,6 +86,10 @@ class GitHubForgeSettings(Section):
         """Where git fetches from; no two repositories share it."""
         return f"{self.url.rstrip('/')}/{self.repository}.git"
 
+    def pull_request_url(self, number: int) -> str | None:
+        """Where a person sees a pull request."""
+        return f"{self.url.rstrip('/')}/{self.repository}/pull/{number}"
+
 
 class GiteaForgeSettings(Section):
     """A repository at a Gitea or Forgejo."""
@@ -109,6 +118,10 @@ class GiteaForgeSettings(Section):
         """Where git fetches from; no two repositories share it."""
         return f"{self.url.rstrip('/')}/{self.repository}.git"
 
+    def pull_request_url(self, number: int) -> str | None:
+        """Where a person sees a pull request."""
+        return f"{self.url.rstrip('/')}/{self.repository}/pulls/{number}"
+
 
 class GitLabForgeSettings(Section):
     """A project at gitlab.com or at a GitLab of one's own."""
@@ -136,6 +149,10 @@ class GitLabForgeSettings(Section):
     def git_url(self) -> str:
         """Where git fetches from; no two repositories share it."""
         return f"{self.url.rstrip('/')}/{self.repository}.git"
+
+    def pull_request_url(self, number: int) -> str | None:
+        """Where a person sees a pull request."""
+        return f"{self.url.rstrip('/')}/{self.repository}/-/merge_requests/{number}"
 
 
 HttpForgeSettings: TypeAlias = GitHubForgeSettings | GiteaForgeSettings | GitLabForgeSettings

@@ -27,6 +27,7 @@ from reconciler.settings_types import (
     InsidePath,
     Label,
     LogUrl,
+    Network,
     RegistryHost,
     Section,
     is_loopback,
@@ -38,17 +39,32 @@ from state.oci import Repository
 from state.verdict import Level
 
 
+class IdentityProxySettings(Section):
+    """A proxy that signs people in before they read the status page, such as oauth2-proxy."""
+
+    user_header: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$")
+    """Header in which it says who asks, such as X-Auth-Request-Email. It has to take this header out of what clients
+    send."""
+    addresses: tuple[Network, ...] = Field(min_length=1, max_length=50)
+    """Addresses or networks that it connects from, such as 10.2.3.4 or 10.2.3.0/24; requests for pages from any other
+    are refused. Health, readiness and metrics are not concerned."""
+
+
 class ListenSettings(Section):
     """Where the HTTP host listens."""
 
     private: Address | None = "127.0.0.1:8080"
-    """Address of health, readiness and metrics; null turns it off. In Kubernetes: 0.0.0.0:8080, since probes come from
-    outside the pod."""
+    """Address of the status page, health, readiness and metrics; null turns it off. In Kubernetes: 0.0.0.0:8080, since
+    probes come from outside the pod."""
     public: Address | None = None
     """Address that the outside may reach; null turns it off. Never serves what the private one serves."""
+    identity_proxy: IdentityProxySettings | None = None
+    """Who signs people in that read the status page; null lets everybody read it who reaches the private address."""
 
     @model_validator(mode="after")
     def _apart(self) -> Self:
+        if self.identity_proxy is not None and self.private is None:
+            raise ValueError("identity_proxy is for the status page: set private, or drop it")
         if self.private is not None and self.private == self.public and not self.private.endswith(":0"):
             raise ValueError(f"private and public are the same address {self.private}; give each its own port")
         return self

@@ -60,6 +60,16 @@ def _address(text: str) -> str:
     return text
 
 
+def _network(text: str) -> str:
+    try:
+        network = ipaddress.ip_network(text)
+    except ValueError:
+        raise ValueError("expected an IP address or network such as 10.2.3.4 or 10.2.3.0/24") from None
+    if network.prefixlen == 0:
+        raise ValueError("expected the addresses of the proxy, not every address there is")
+    return text
+
+
 def split_address(text: str) -> tuple[str, int]:
     """`127.0.0.1:8080` or `[::1]:8080` as host and port. Raises ValueError."""
     host, _, port = text.rpartition(":")
@@ -101,6 +111,7 @@ FullRef: TypeAlias = Annotated[str, AfterValidator(_ref)]
 GitUrl: TypeAlias = Annotated[str, AfterValidator(_git_url)]
 LogUrl: TypeAlias = Annotated[str, AfterValidator(_log_url)]
 Address: TypeAlias = Annotated[str, AfterValidator(_address)]
+Network: TypeAlias = Annotated[str, AfterValidator(_network)]
 Label: TypeAlias = Annotated[str, Field(min_length=1, max_length=100)]
 ForgeUrl: TypeAlias = Annotated[str, AfterValidator(_forge_url)]
 ForgeId: TypeAlias = Annotated[int, Field(ge=1, le=2**53 - 1)]

@@ -187,11 +187,11 @@ class LogReader:
             for oid in self._store.path(tip):
                 yield self.read(oid)
 
-    def newest_first(self) -> Iterator[Logged]:
-        """Every entry, newest first."""
-        tip = self.tip()
-        if tip is not None:
-            for oid in self._store.lineage(tip):
+    def newest_first(self, start: CommitId | None = None) -> Iterator[Logged]:
+        """Every entry from `start`, by default the tip, newest first. Raises IntegrityError if `start` is no entry."""
+        newest = self.tip() if start is None else start
+        if newest is not None:
+            for oid in self._store.lineage(newest):
                 yield self.read(oid)
 
     def read(self, entry: CommitId) -> Logged:

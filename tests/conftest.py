@@ -49,6 +49,11 @@ settings.load_profile("ameide")
 _PROGRAMS: Final = {
     "distribution": Program(shutil.which("docker-registry"), "docker-registry", "apt-get install docker-registry"),
     "promtool": Program(shutil.which("promtool"), "promtool", "apt-get install prometheus"),
+    "chromium": Program(
+        shutil.which("chromium") and shutil.which("chromedriver"),
+        "chromium with chromedriver",
+        "apt-get install chromium chromium-driver",
+    ),
     "go": Program(shutil.which("go"), "go", "install Go 1.22 or newer"),
     "node": Program(shutil.which("node") and shutil.which("npm"), "node with npm", "install Node.js 20 or newer"),
     "kubectl": Program(shutil.which("kubectl"), "kubectl", "install kubectl 1.27 or newer, which has kustomize in it"),

@@ -76,6 +76,12 @@ class PrometheusMetrics:
         finally:
             self.observe(name, time.perf_counter() - start, **labels)
 
+    def value(self, name: str, **labels: str) -> float | None:
+        """What a gauge was set to last; None if it never was."""
+        made = self._made[name]
+        samples = (sample for family in made.collect() for sample in family.samples)
+        return next((sample.value for sample in samples if sample.labels == labels), None)
+
     def exposition(self) -> bytes:
         """All metrics in the text format of CONTENT_TYPE."""
         return generate_latest(self._registry)

@@ -122,7 +122,8 @@ def _serve(out: Console, set_stage: Stage) -> None:
         address = host.private_address
         if address is not None:
             where = f"http://{address[0]}:{address[1]}"
-            out.print(f"\nReconciling every 2 s. Health and metrics: {where}/readyz, {where}/metrics", markup=False)
+            out.print(f"\nReconciling every 2 s. Status page: {where}/", markup=False)
+            out.print(f"Health and metrics: {where}/readyz, {where}/metrics", markup=False)
         out.print("Open, push or close pull requests in another terminal; Ctrl-C ends it.\n", markup=False)
 
     with (set_stage.root / "events.jsonl").open("a", encoding="utf-8") as events:

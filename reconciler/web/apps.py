@@ -35,8 +35,10 @@ class HealthSource(Protocol):
         """Whether it may be relied on, and the reason in one line."""
 
 
-def private_app(health: HealthSource, metrics: Callable[[], bytes], emitter: Emitter) -> WSGIApplication:
-    """`/healthz`, `/readyz`, `/metrics` and a plain index."""
+def private_app(
+    health: HealthSource, metrics: Callable[[], bytes], emitter: Emitter, pages: Handler | None = None
+) -> WSGIApplication:
+    """`/healthz`, `/readyz`, `/metrics`, and everything else by `pages`; without those, a plain index."""
 
     def live(_: Request) -> Response:
         alive = health.live()
@@ -47,14 +49,15 @@ def private_app(health: HealthSource, metrics: Callable[[], bytes], emitter: Emi
         return _text(reason, 200 if is_ready else 503)
 
     routes: dict[str, Handler] = {
-        "/": lambda _: _text(_INDEX.strip(), 200),
         "/healthz": live,
         "/readyz": ready,
         "/metrics": lambda _: Response(metrics(), 200, content_type=METRICS_TYPE),
     }
+    if pages is None:
+        routes["/"] = lambda _: _text(_INDEX.strip(), 200)
 
     def handle(request: Request) -> Response:
-        handler = routes.get(request.path)
+        handler = routes.get(request.path, pages)
         if handler is None:
             raise NotFound
         if request.method not in {"GET", "HEAD"}:

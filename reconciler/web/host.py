@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Self
 from reconciler.events import Emitter, Event
 from reconciler.listener import Bounds, Listener
 from reconciler.settings_types import split_address
-from reconciler.web.apps import HealthSource, private_app, public_app
+from reconciler.web.apps import Handler, HealthSource, private_app, public_app
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -32,6 +32,7 @@ class Host:
         metrics: the exposition that `/metrics` answers.
         emitter: told about bound addresses and faults.
         outside: the application of the public listener; None answers 404 to everything.
+        pages: what the private listener answers besides probes and metrics; None for nothing.
 
     Raises ConfigError if an address cannot be bound.
     """
@@ -45,13 +46,15 @@ class Host:
         metrics: Callable[[], bytes],
         emitter: Emitter,
         outside: WSGIApplication | None = None,
+        pages: Handler | None = None,
     ) -> None:
         self._emitter = emitter
         self._listeners: dict[str, Listener] = {}
         with ExitStack() as bound:
             if private is not None:
-                app = private_app(health, metrics, emitter)
-                bounds = Bounds(PRIVATE_BODY_MAX_BYTES, PRIVATE_BODY_MAX_BYTES, threads=2, connections=50, idle_s=30)
+                app = private_app(health, metrics, emitter, pages)
+                # More threads than pages are ever made at once (`status.views`), so that probes do not wait for them.
+                bounds = Bounds(PRIVATE_BODY_MAX_BYTES, PRIVATE_BODY_MAX_BYTES, threads=6, connections=100, idle_s=30)
                 self._listeners["private"] = Listener(split_address(private), app, bounds)
                 bound.callback(self._listeners["private"].stop)
             if public is not None:

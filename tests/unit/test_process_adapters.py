@@ -84,6 +84,14 @@ def test_numbers_appear_under_their_exposed_names() -> None:
     assert "ameide_tag_write_seconds_count 1.0" in text
 
 
+def test_what_a_gauge_was_set_to_can_be_read() -> None:
+    metrics = PrometheusMetrics()
+    metrics.gauge("forge_quota_remaining", 4200, repository="shop")
+    assert metrics.value("forge_quota_remaining", repository="shop") == 4200
+    assert metrics.value("forge_quota_remaining", repository="other") is None
+    assert metrics.value("forge_quota_limit", repository="shop") is None
+
+
 def test_a_block_that_raises_is_timed_too() -> None:
     metrics = PrometheusMetrics()
     with pytest.raises(KeyError), metrics.timed("tag_write"):
