@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from reconciler.matrix import Cell
 from state.canonical import Json, reading
@@ -12,7 +12,19 @@ from state.entry import Entry, Kind
 from state.git import CommitId
 from state.history import History, Result, Write
 from state.hold import REMEDY, Reason
+from state.oci import Repository
 from state.quarantine import Acceptance, Breach
+
+
+class About(Protocol):
+    """What a step is told of: a head of a pull request, and one image of it, or None for the head as a whole."""
+
+    @property
+    def pr(self) -> int: ...
+    @property
+    def head(self) -> CommitId: ...
+    @property
+    def image(self) -> Repository | None: ...
 
 
 class Step(NamedTuple):
@@ -45,13 +57,14 @@ def explain(cell: Cell, history: History, read: Callable[[CommitId], Entry]) -> 
         ids.append(seen)
     if (trace := history.traces.get(cell.head)) is not None:
         ids += [*trace.decision, *(entry for _, entry in trace.writes)]
-    steps = [_step(entry_id, read(entry_id), cell) for entry_id in dict.fromkeys(ids)]
+    steps = [step_of(entry_id, read(entry_id), cell) for entry_id in dict.fromkeys(ids)]
     reason = next((r for r in Reason if r.value == cell.reason), None)
     found = [s for s in steps if s is not None]
     return Explanation(cell, tuple(found), REMEDY[reason] if reason is not None else None)
 
 
-def _step(entry_id: CommitId, entry: Entry, cell: Cell) -> Step | None:
+def step_of(entry_id: CommitId, entry: Entry, cell: About) -> Step | None:
+    """What an entry says of `cell`, in words; None if it says nothing of it."""
     text: str | None = None
     match entry.kind:
         case Kind.OBSERVATION:
@@ -69,7 +82,7 @@ def _step(entry_id: CommitId, entry: Entry, cell: Cell) -> Step | None:
     return Step(entry.at, entry_id, entry.kind, text) if text is not None else None
 
 
-def _decided(body: Mapping[str, Json], cell: Cell) -> str | None:
+def _decided(body: Mapping[str, Json], cell: About) -> str | None:
     if "bases" not in body:
         return _resolved(body, cell)
     decision = Decision.from_json(body)
@@ -85,7 +98,7 @@ def _decided(body: Mapping[str, Json], cell: Cell) -> str | None:
     return f"{_shall(wanted)}: {'; '.join(why) or 'not compared'}; policy {decision.policy.short}"
 
 
-def _resolved(body: Mapping[str, Json], cell: Cell) -> str | None:
+def _resolved(body: Mapping[str, Json], cell: About) -> str | None:
     images = body.get("images")
     for row in images if isinstance(images, list) else ():
         if isinstance(row, dict) and row.get("repository") == cell.image:
@@ -93,7 +106,7 @@ def _resolved(body: Mapping[str, Json], cell: Cell) -> str | None:
     return None
 
 
-def _quarantined(body: Mapping[str, Json], cell: Cell) -> str | None:
+def _quarantined(body: Mapping[str, Json], cell: About) -> str | None:
     if "accepted" in body:
         accepted = Acceptance.from_json(reading(body, "quarantine").object("accepted"))
         return f"accepted as it is by {accepted.by}: {accepted.reason}"
@@ -114,7 +127,7 @@ def _shall(wanted: RetagFrom | AwaitBuild | Unresolved | None) -> str:
             return "not part of the decision"
 
 
-def _written(kind: Kind, body: Mapping[str, Json], cell: Cell) -> str | None:
+def _written(kind: Kind, body: Mapping[str, Json], cell: About) -> str | None:
     rows = body.get("writes")
     for row in rows if isinstance(rows, list) else ():
         if not isinstance(row, dict):

@@ -1,0 +1,9 @@
+"""stub"""
+
+import click
+
+
+@click.command()
+def export() -> int:
+    """stub"""
+    return 0
