@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from state.log_branch import Role
     from state.log_read import LogReader
 
 PATH = click.Path(path_type=Path)
 BRANCH = click.option("--branch", metavar="B", help="The log, such as log/4711/reconciler; needed if several.")
 
 
-def open_log(path: Path, branch: str | None) -> LogReader:
-    """The log `branch`, or the only one there is; a clone's remote-tracking branch counts, too.
+def open_log(path: Path, branch: str | None, role: Role | None = None) -> LogReader:
+    """The log `branch`, or the only one there is, of `role` if that is given; a clone's tracking branch counts, too.
 
     Raises ConfigError naming what there is, Terminal, or IntegrityError if the history is shallow or grafted.
     """
@@ -23,7 +24,7 @@ def open_log(path: Path, branch: str | None) -> LogReader:
     from state.log_read import LogReader, branches, open_repository
 
     if branch is None:
-        known = branches(open_repository(path))
+        known = [b for b in branches(open_repository(path)) if role is None or b.endswith(f"/{role.value}")]
         if len(known) != 1:
             what = "no log branch" if not known else "several logs, choose one by --branch"
             raise ConfigError(f"{path}: {what}; there are: {', '.join(known) or 'none'}")
