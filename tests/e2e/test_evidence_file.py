@@ -62,7 +62,7 @@ def test_an_exported_file_holds_offline_and_says_what_it_took_from_itself(
     code, out, err = ask("evidence", "verify", "--file", exported)
     assert (code, err) == (0, ""), out
     assert "DOES NOT HOLD" not in out
-    assert f"ok  the log records 127.0.0.1" in out
+    assert "ok  the log records 127.0.0.1" in out
     assert f"ok  approval {audited.marker} is signed by alice for this release set and dev" in out
     assert out.count("not checked against an outside list: ") == 5
     code, out, _ = ask("evidence", "verify", "--file", exported, *brought(audited), "--json")
