@@ -22,7 +22,7 @@ from reconciler.record import Recorder
 from reconciler.releasing import Releaser, ReleaseTargets
 from state.canonical import Json
 from state.entry import Kind
-from state.errors import Denied, IntegrityError, ReconcilerError, Terminal, Transient
+from state.errors import Denied, IntegrityError, LogRollback, ReconcilerError, Terminal, Transient
 from state.git import CommitId
 from state.history import History
 from state.hold import Reason
@@ -87,12 +87,15 @@ class Repository:
         release: ReleaseTargets | None = None,
         previews: Previews | None = None,
         publish: PublishTargets | None = None,
+        mirror: Callable[[CommitId], None] | None = None,
     ) -> None:
+        """`mirror` brings the log's mirror up to an entry; what it raises is told, and stops nothing."""
         self.name = name
         self._previews = previews
         self._sources = sources
         self._writer = writer
         self._log = log
+        self._mirror = mirror
         self._reporting = reporting
         self._acceptances = acceptances
         self._release = release
@@ -227,6 +230,20 @@ class Repository:
             self._log.push()
         except (Transient, Denied) as error:
             emit.emit(Event.LOG_NOT_PUSHED, error=str(error))
+            return
+        if self._mirror is not None and (tip := self._log.tip()) is not None:
+            self._follow(self._mirror, tip, emit)
+
+    def _follow(self, mirror: Callable[[CommitId], None], tip: CommitId, emit: Emitter) -> None:
+        behind = True
+        try:
+            mirror(tip)
+            behind = False
+        except (IntegrityError, LogRollback) as error:
+            emit.emit(Event.INTEGRITY_VIOLATED, error=str(error))
+        except ReconcilerError as error:
+            emit.emit(Event.LOG_NOT_MIRRORED, error=str(error))
+        self._reporting.metrics.gauge("log_mirror_behind", int(behind), repository=self.name)
 
     def _report(self, cells: tuple[Cell, ...], mode: Mode, emit: Emitter) -> None:
         """One status per head, where it differs from the last one. Re-derived output: losing one costs nothing.

@@ -68,6 +68,7 @@ METRICS: Final[dict[str, Metric]] = {
     "forge_quota_limit": Metric(Kind.GAUGE, _REPOSITORY, "Requests or points that the forge grants in its window."),
     "forge_quota_remaining": Metric(Kind.GAUGE, _REPOSITORY, "What is left of them, as the forge said last."),
     "log_appends": Metric(Kind.COUNTER, ("repository", "kind"), "Entries appended to the log."),
+    "log_mirror_behind": Metric(Kind.GAUGE, _REPOSITORY, "1 while the log's mirror lacks what the remote has."),
     "log_sequence": Metric(Kind.GAUGE, _REPOSITORY, "Sequence number of the newest log entry."),
     "integrity_violations": Metric(
         Kind.COUNTER, _REPOSITORY, "Bytes, signatures or history that were not what they claim; alarm on any."

@@ -187,7 +187,7 @@ def no_approvals(files: dict[str, bytes], _: Audited) -> None:
         (no_approvals, "the index names others"),
     ],
 )
-def test_a_file_that_was_tampered_with_does_not_hold(
+def test_a_file_that_was_tampered_with_does_not_hold(  # noqa: PLR0917 - fixtures
     audited: Audited, exported: Path, ask: Ask, tmp_path: Path, change: Change, told: str
 ) -> None:
     files = members(exported)
