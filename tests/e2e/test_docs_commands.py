@@ -13,12 +13,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import pygit2
 import pytest
 
 from reconciler.cli import main
 from tests.conftest import PROGRAMS
 from tests.fixtures.audited import Audited
-from tests.fixtures.docs_commands import DOCS, Block, blocks_of, run
+from tests.fixtures.docs_commands import PAGES, Block, blocks_of, run
+from tests.fixtures.shop import DOCS, LOG_REF, Shop
 
 
 class World(NamedTuple):
@@ -72,10 +74,32 @@ def auditor(audited: Audited, tmp_path: Path) -> World:
     return World(desk, {**environment(tmp_path), **variables})
 
 
-WORLDS: Final = ("auditor",)
+@pytest.fixture
+def restoring(shop: Shop) -> World:
+    """An operator's machine with a log, its remote and its mirror, and a pull request to work on."""
+    remote, mirror = shop.root / "log-remote.git", shop.root / "log-mirror.git"
+    for path in (remote, mirror):
+        pygit2.init_repository(str(path), bare=True).free()
+    shop.configure(
+        shop={"log": {**shop.repository_settings["log"], "remote": str(remote), "mirror": str(mirror)}},
+    )
+    shop.opens("docs", DOCS)
+    variables = {
+        "BRANCH": LOG_REF,
+        "CONFIG": str(shop.config),
+        "LOG": str(shop.log),
+        "MIRROR": str(mirror),
+        "REMOTE": str(remote),
+        "SIGNERS": str(shop.allowed_signers),
+        "STATE": str(shop.root / "state"),
+    }
+    return World(shop.root, {**environment(shop.root), **variables})
+
+
+WORLDS: Final = ("auditor", "restoring")
 """Names of fixtures of this module."""
 
-BLOCKS: Final = [block for page in sorted(DOCS.glob("*.md")) for block in blocks_of(page.name, page.read_text())]
+BLOCKS: Final = [block for page in sorted(PAGES.glob("*.md")) for block in blocks_of(page.name, page.read_text())]
 
 
 def _cases() -> list[object]:
