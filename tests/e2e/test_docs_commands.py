@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -21,6 +20,7 @@ from tests.conftest import PROGRAMS
 from tests.fixtures.audited import Audited
 from tests.fixtures.docs_commands import PAGES, Block, blocks_of, run
 from tests.fixtures.shop import DOCS, LOG_REF, Shop
+from tests.fixtures.warm_cli import warm_cli
 
 
 class World(NamedTuple):
@@ -30,10 +30,10 @@ class World(NamedTuple):
     variables: Mapping[str, str]
 
 
-def environment(home: Path) -> dict[str, str]:
+def environment(home: Path, programs: Path) -> dict[str, str]:
     """What every shell has: `ameide` of this checkout first in PATH, and no configuration of this machine."""
     made = {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
         "HOME": str(home),
         "LC_ALL": "C.UTF-8",
         "GIT_CONFIG_GLOBAL": os.devnull,
@@ -44,8 +44,15 @@ def environment(home: Path) -> dict[str, str]:
     return made
 
 
+@pytest.fixture(scope="session")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A directory for PATH with the `ameide` of this checkout in it."""
+    with warm_cli(tmp_path_factory.mktemp("cli")) as made:
+        yield made
+
+
 @pytest.fixture
-def auditor(audited: Audited, tmp_path: Path) -> World:
+def auditor(audited: Audited, programs: Path, tmp_path: Path) -> World:
     """An auditor at an empty desk, with what the guide says that one has."""
     shop, proving = audited.shop, audited.approving.proving
     desk = tmp_path / "desk"
@@ -71,11 +78,11 @@ def auditor(audited: Audited, tmp_path: Path) -> World:
         "SIGNERS": str(shop.allowed_signers),
         "SIGNER_KEY": str(proving.own.public),
     }
-    return World(desk, {**environment(tmp_path), **variables})
+    return World(desk, {**environment(tmp_path, programs), **variables})
 
 
 @pytest.fixture
-def restoring(shop: Shop) -> World:
+def restoring(shop: Shop, programs: Path) -> World:
     """An operator's machine with a log, its remote and its mirror, and a pull request to work on."""
     remote, mirror = shop.root / "log-remote.git", shop.root / "log-mirror.git"
     for path in (remote, mirror):
@@ -93,7 +100,7 @@ def restoring(shop: Shop) -> World:
         "SIGNERS": str(shop.allowed_signers),
         "STATE": str(shop.root / "state"),
     }
-    return World(shop.root, {**environment(shop.root), **variables})
+    return World(shop.root, {**environment(shop.root, programs), **variables})
 
 
 WORLDS: Final = ("auditor", "restoring")
