@@ -84,8 +84,16 @@ def show(path: Path, branch: str | None, last: int | None, as_json: bool, **aske
     help="OpenSSH list of the keys that may sign, from outside the log.",
 )
 @click.option("--anchor", metavar="SHA", help="An entry seen before; it must still be part of the log.")
+@click.option("--verified", metavar="SHA", help="An entry up to which it was verified before: check what follows it.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-def verify(path: Path, branch: str | None, allowed_signers: Path | None, anchor: str | None, as_json: bool) -> int:
+def verify(  # noqa: PLR0917 - click passes options by name
+    path: Path,
+    branch: str | None,
+    allowed_signers: Path | None,
+    anchor: str | None,
+    verified: str | None,
+    as_json: bool,
+) -> int:
     """Verify every entry: form, chain, numbers, epochs, signatures, and the blobs that entries name.
 
     A log alone cannot show that its end was cut off, or that its own writer rewrote it: give --anchor, an entry id that
@@ -97,6 +105,7 @@ def verify(path: Path, branch: str | None, allowed_signers: Path | None, anchor:
     Examples:
       git clone https://git.example/log.git && ameide log verify log
       ameide log verify log.git --allowed-signers signers --anchor 8f0e…
+      ameide log verify log.git --verified 8f0e…    # a year later: only what is new
       ameide log verify log.git --branch log/4711/janitor --json
     """
     from state import log_verify
@@ -106,7 +115,8 @@ def verify(path: Path, branch: str | None, allowed_signers: Path | None, anchor:
         path,
         branch,
         allowed_signers_file=allowed_signers,
-        anchor=CommitId(anchor) if anchor else None,
+        anchor=CommitId(anchor) if anchor is not None else None,
+        verified=CommitId(verified) if verified is not None else None,
         progress=_progress if sys.stderr.isatty() else None,
     )
     if as_json:
@@ -196,14 +206,15 @@ def _report_lines(report: VerifyReport) -> Iterator[str]:
         yield "keys: checked against the list of allowed signers"
     else:
         yield "keys: not checked against an outside list (--allowed-signers)"
-    if report.anchor is None:
+    if report.anchor is None and not any(branch.verified is not None for branch in report.branches):
         yield "end of log: not checked against an entry seen before (--anchor)"
     count = len(report.problems)
     yield "clean" if report.clean else f"{count} problem{'s' if count != 1 else ''}"
 
 
 def _branch_lines(branch: BranchReport) -> Iterator[str]:
-    yield printable(f"{branch.branch}: {branch.entries} entries, {branch.epochs} epochs")
+    after = f" after {branch.verified}, which was verified before" if branch.verified is not None else ""
+    yield printable(f"{branch.branch}: {branch.entries} entries, {branch.epochs} epochs{after}")
     yield f"  first {branch.first or 'none'}"
     yield f"  last  {branch.last or 'none'}"
     for key in branch.keys:
