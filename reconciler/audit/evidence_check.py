@@ -51,6 +51,8 @@ class Outside:
     """Keys (PEM), or one trusted root, of who signs release sets."""
     builder_files: tuple[Path, ...] = ()
     approvers: Path | None = None
+    approvers_root: Path | None = None
+    """A trusted root, for approvers' certificates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,12 +233,16 @@ class _Checker:
         outside = self._outside.approvers
         if self._index.policies and outside is None:
             self.taken.append("the approvers' policy (--approvers)")
+        certificates, root = None, self._index.approvers_root
+        if root is not None:
+            files = (self._outside.approvers_root,) if self._outside.approvers_root is not None else ()
+            certificates = self._authority(root, files, "what vouches for approvers' certificates (--approvers-root)")
         raws = {str(outside): _bytes(outside)} if outside is not None else {}
         for digest in self._index.policies if outside is None else ():
             raws[policy_name(digest)] = self._read(policy_name(digest))
         for name, raw in raws.items():
             policy = parse_policy(raw, what=name)
-            found[policy.digest()] = Signers(policy)
+            found[policy.digest()] = Signers(policy, certificates)
         return found
 
     def _approval(self, marker: str, recorded: _Recorded, signers: Mapping[Digest, Signers]) -> Claim:
@@ -271,6 +277,8 @@ class _Checker:
         raws = [_bytes(path) for path in files]
         if all(raw.lstrip().startswith(b"-----BEGIN") for raw in raws):
             return KeyAuthority.from_files(files)
+        if trusted.identity is not None:
+            self.taken.append(f"that {what.partition(' (')[0]} is {trusted.identity} by {trusted.issuer}")
         if len(files) != 1:
             raise ConfigError(f"{files[0]}: expected PEM keys, or exactly one trusted root")
         from reconciler.evidence.trusted_root import RootAuthority  # noqa: PLC0415  (0.3 s, for this kind only)

@@ -12,6 +12,7 @@
     approvals/ID.N.sig             its signatures
     policy/approvers-DIGEST.yaml   the approvers' policies that those approvals are under
     policy/signer.N, builder.N     the keys or trusted root of who signs release sets, and of who builds
+    policy/approvers.0             the trusted root of approvers' certificates, where any sign with one
 
 Equal facts give equal bytes but for the bundle, which git packs as it likes.
 """
@@ -47,8 +48,8 @@ MEMBERS_MAX: Final = 50_000
 _NAME: Final = re.compile(r"(?:[a-z0-9][A-Za-z0-9._-]{0,120}/){0,3}[A-Za-z0-9][A-Za-z0-9._-]{0,120}")
 _KEYS: Final = frozenset(
     {
-        "allowed_signers", "approvals", "builder", "evidence", "files", "head", "log", "policies", "release_set",
-        "repository_id", "signer", "version",
+        "allowed_signers", "approvals", "approvers_root", "builder", "evidence", "files", "head", "log", "policies",
+        "release_set", "repository_id", "signer", "version",
     }
 )  # fmt: skip
 _CHUNK_BYTES: Final = 1024 * 1024
@@ -137,6 +138,8 @@ class Index(NamedTuple):
     """Ids of the markers that were used up for this head, in the order of the log."""
     policies: tuple[Digest, ...]
     """Of the approvers' policies that are enclosed."""
+    approvers_root: Trusted | None
+    """What vouches for certificates of approvers; None where they sign with keys."""
     signer: Trusted
     builder: Trusted | None
     """None where the level of verification is `none`."""
@@ -150,6 +153,7 @@ class Index(NamedTuple):
             {
                 "allowed_signers": self.allowed_signers,
                 "approvals": canonical.texts(self.approvals),
+                "approvers_root": self.approvers_root.to_json() if self.approvers_root is not None else None,
                 "builder": self.builder.to_json() if self.builder is not None else None,
                 "evidence": [piece.to_json() for piece in self.evidence],
                 "files": dict(self.files),
@@ -182,6 +186,7 @@ class Index(NamedTuple):
             tuple(Piece.from_json(row) for row in read.objects("evidence")),
             tuple(read.texts("approvals")),
             tuple(Digest(d) for d in read.texts("policies")),
+            Trusted.from_json(read.object("approvers_root")) if value["approvers_root"] is not None else None,
             Trusted.from_json(read.object("signer")),
             Trusted.from_json(read.object("builder")) if value["builder"] is not None else None,
             Digest(signers) if signers is not None else None,
@@ -217,7 +222,7 @@ def unpack(path: Path, folder: Path) -> Index:
     Raises ConfigError if the file cannot be read, or is no such file, IntegrityError if it is not whole.
     """
     try:
-        with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
+        with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:", tarinfo=_PlainMember) as archive:
             return _unpack(archive, folder, path)
     except tarfile.TarError as error:
         raise ConfigError(f"{path}: not an evidence file: {error}") from error
@@ -234,6 +239,16 @@ def digest_of(path: Path) -> Digest:
         while chunk := file.read(_CHUNK_BYTES):
             made.update(chunk)
     return Digest(f"sha256:{made.hexdigest()}")
+
+
+class _PlainMember(tarfile.TarInfo):
+    """A file, and nothing else: headers that extend others (pax, GNU) are read whole into memory, however long."""
+
+    def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        if self.type not in {tarfile.REGTYPE, tarfile.AREGTYPE}:
+            raise tarfile.ReadError(f"a member of type {self.type!r}, expected plain files")
+        made: tarfile.TarInfo = super()._proc_member(archive)  # type: ignore[misc]  # the documented hook
+        return made
 
 
 def _member(name: str, size: int) -> tarfile.TarInfo:

@@ -46,6 +46,7 @@ class Sources(NamedTuple):
     """Who signs release sets."""
     signer: Trusted
     builder: Trusted | None
+    approvers_root: Trusted | None
     trust_files: Mapping[str, bytes]
     """Member name → bytes of the keys and roots that `signer` and `builder` name."""
     approvers: tuple[Path, ...]
@@ -80,6 +81,7 @@ def gather(sources: Sources, head: CommitId, folder: Path) -> Index:
         evidence=pieces,
         approvals=approvals,
         policies=policies,
+        approvers_root=sources.approvers_root,
         signer=_with_identity(sources, found),
         builder=sources.builder,
         allowed_signers=form.digest_of(sources.allowed_signers) if sources.allowed_signers is not None else None,

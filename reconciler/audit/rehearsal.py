@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 from reconciler.admission import admit
 from reconciler.approval.approvers import Signed
 from reconciler.approval.codes import Code, Refusal, RefusedMarker, explained
-from reconciler.approval.envelopes import verify
+from reconciler.approval.envelopes import signatures_of, verify
 from reconciler.approval.evaluate import Facts, Granted, Standing, evaluate, judge_admission
 from reconciler.approval.signatures import Signers
 from reconciler.audit.replay import Pass, passes
@@ -81,6 +81,8 @@ class Proposed:
     """Level and policy digest, by what is verified."""
     signers: Signers | None = None
     """The approvers' policy and its keys."""
+    certificates: bool = False
+    """Whether `signers` has a trusted root for approvers' certificates."""
 
 
 @dataclass(slots=True)
@@ -136,6 +138,9 @@ class _Run:
 
     def one_pass(self, found: Pass) -> None:
         seen = found.seen
+        if seen is None:
+            self._made.unknown["passes that another version recorded in a form of its own"] += 1
+            return
         self._made.looked_at["passes"] += 1
         self._agents = frozenset(seen.policy.agents)
         if seen.listing.complete:
@@ -248,8 +253,10 @@ class _Run:
         plan = self.history.publishing.plans.get(proposal.plan)
         if plan is None:
             return
-        self._made.looked_at["publishes"] += 1
         markers = [self.history.publishing.markers[m] for m in proposal.approvals]
+        if not self._can_judge(markers):
+            return
+        self._made.looked_at["publishes"] += 1
         code = self._judged(plan, markers, logged)
         if code is not None:
             about = f"{proposal.target}: #{proposal.pull_request} at {proposal.head[:12]}"
@@ -268,12 +275,24 @@ class _Run:
         ]
         if digest in self._would_publish or not open_now:
             return
+        if not self._can_judge([publishing.markers[m] for m in open_now]):
+            return
         if self._judged(plan, [publishing.markers[m] for m in open_now], logged) is None:
             about = f"{plan.target.name}: #{plan.pull_request} at {plan.head[:12]}"
             would = "its approvals would have sufficed"
             self._would_publish[digest] = Difference(
                 Area.APPROVAL, about, NOT_PUBLISHED, would, logged.id, logged.entry.at
             )
+
+    def _can_judge(self, markers: list[LoggedMarker]) -> bool:
+        """Whether the keys of all of them can be known: a certificate needs the root that it is from."""
+        if self._proposed.certificates:
+            return True
+        envelopes = [base64.b64decode(m.envelope, validate=True) for m in markers]
+        if all(signatures_of(raw).signatures for raw in envelopes):
+            return True
+        self._made.unknown["approvals by certificate: name the trusted root, in a configuration, by --config"] += 1
+        return False
 
     def _judged(self, plan: PinPlan, markers: list[LoggedMarker], logged: Logged) -> str | None:
         """Why these approvals would not have sufficed; None if they would. Facts that were read then and are not in the

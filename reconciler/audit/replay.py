@@ -46,20 +46,22 @@ class Pass(NamedTuple):
     plan: Digest
     """Of the plan that was made then."""
     holds: Digest
-    seen: Snapshot
+    seen: Snapshot | None
+    """None where another version of the planner recorded it in a form that this program does not read."""
 
 
 class Replayed(NamedTuple):
     """A recorded pass and the plan that this program makes of it."""
 
     was: Pass
-    made: Plan
+    made: Plan | None
+    """None where the pass cannot be read by this version."""
     differences: tuple[str, ...] = ()
     """In words; empty if the plan is the same byte for byte."""
 
     @property
     def same(self) -> bool:
-        return self.made.digest() == self.was.plan
+        return self.made is not None and self.made.digest() == self.was.plan
 
     @property
     def comparable(self) -> bool:
@@ -74,7 +76,7 @@ class Replayed(NamedTuple):
             "pass": self.was.pass_id,
             "plan": self.was.plan,
             "planner_version": self.was.planner_version,
-            "replayed": self.made.digest(),
+            "replayed": self.made.digest() if self.made is not None else None,
             "same": self.same,
             "sequence": self.was.sequence,
         }
@@ -98,6 +100,12 @@ def passes(
             yield logged
             continue
         body = reading(logged.entry.body, f"observation {logged.entry.sequence}")
+        try:
+            seen = join({name: blob(oid) for name, oid in history.parts.items()}, history)
+        except InvalidValue:
+            if body.integer("planner_version") == PLANNER_VERSION:
+                raise
+            seen = None
         yield Pass(
             logged.id,
             logged.entry.at,
@@ -106,7 +114,7 @@ def passes(
             body.integer("planner_version"),
             Digest(body.text("plan")),
             Digest(body.text("holds")),
-            join({name: blob(oid) for name, oid in history.parts.items()}, history),
+            seen,
         )
 
 
@@ -118,7 +126,7 @@ def replay(entries: Iterable[Logged], blob: Callable[[str], bytes]) -> Iterator[
         if isinstance(found, Pass):
             if waiting is not None:
                 yield _compared(waiting, done)
-            waiting, done = Replayed(found, plan(found.seen)), {}
+            waiting, done = Replayed(found, plan(found.seen) if found.seen is not None else None), {}
         elif waiting is not None and not waiting.same:
             done.update(dict.fromkeys(_carried_out(found.entry)))
     if waiting is not None:
@@ -128,6 +136,8 @@ def replay(entries: Iterable[Logged], blob: Callable[[str], bytes]) -> Iterator[
 def _compared(found: Replayed, done: Mapping[str, None]) -> Replayed:
     if found.same:
         return found
+    if found.made is None:
+        return found._replace(differences=("recorded in a form that this version does not read",))
     planned = dict.fromkeys(_action(a) for a in found.made.actions)
     lines = [f"the log has, and this plan has not: {what}" for what in done if what not in planned]
     lines += [f"this plan has, and the log has not: {what}" for what in planned if what not in done]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
@@ -17,16 +17,30 @@ from reconciler.settings_model import (
     SigstoreSignerSettings,
     VerificationSettings,
 )
+from reconciler.settings_publish import ApprovalsSettings
 from reconciler.strict_yaml import read_regular
 
 FILE_MAX_BYTES: Final = 1024 * 1024
 
 
+class Believed(NamedTuple):
+    """Who signs release sets, who builds, what vouches for approvers' certificates; and the members that hold it."""
+
+    signer: Trusted
+    builder: Trusted | None
+    approvers_root: Trusted | None
+    files: Mapping[str, bytes]
+
+
 def trusted_of(
-    evidence: EvidenceSettings, verification: VerificationSettings
-) -> tuple[Trusted, Trusted | None, Mapping[str, bytes]]:
-    """Who signs release sets and who builds, and the files of an evidence file that hold their keys or roots."""
+    evidence: EvidenceSettings, verification: VerificationSettings, approvals: ApprovalsSettings | None
+) -> Believed:
+    """What these settings believe. Raises ConfigError for a file that cannot be read."""
     files: dict[str, bytes] = {}
+    root = None
+    if approvals is not None and (certificates := approvals.certificates) is not None:
+        files["policy/approvers.0"] = read_regular(certificates.trusted_root_file, max_bytes=FILE_MAX_BYTES)
+        root = Trusted("sigstore", ("policy/approvers.0",), certificates.transparency_log)
     match evidence.signer:
         case KeySignerSettings(key_file=key_file, password_file=password_file):
             public = KeySigner.from_file(key_file, password_file).public_key
@@ -41,12 +55,12 @@ def trusted_of(
         case KeyAuthoritySettings(public_key_files=paths):
             names = [f"policy/builder.{n}" for n in range(len(paths))]
             files.update((n, read_regular(p, max_bytes=FILE_MAX_BYTES)) for n, p in zip(names, paths, strict=True))
-            return signer, Trusted("keys", tuple(names)), files
+            return Believed(signer, Trusted("keys", tuple(names)), root, files)
         case SigstoreAuthoritySettings() as sigstore:
             files["policy/builder.0"] = read_regular(sigstore.trusted_root_file, max_bytes=FILE_MAX_BYTES)
             builder = Trusted(
                 "sigstore", ("policy/builder.0",), sigstore.transparency_log, sigstore.issuer, sigstore.workflow
             )
-            return signer, builder, files
+            return Believed(signer, builder, root, files)
         case None:
-            return signer, None, files
+            return Believed(signer, None, root, files)

@@ -28,6 +28,7 @@ def command() -> None:
 @click.option("--signer", type=_PATH, multiple=True, metavar="FILE", help="Key or trusted root of who signs sets.")
 @click.option("--builder", type=_PATH, multiple=True, metavar="FILE", help="Key or trusted root of who builds images.")
 @click.option("--approvers", type=_PATH, metavar="FILE", help="The approvers' policy, from outside the evidence file.")
+@click.option("--approvers-root", type=_PATH, metavar="FILE", help="Trusted root of approvers' certificates.")
 @click.option("--json", "as_json", is_flag=True, help="Write JSON for a machine.")
 def verify(  # noqa: PLR0917 - click passes options by name
     image: str | None,
@@ -81,6 +82,7 @@ def _verify_file(file: Path, as_json: bool, *, anchor: str | None, **outside: An
         signer_files=outside["signer"],
         builder_files=outside["builder"],
         approvers=outside["approvers"],
+        approvers_root=outside["approvers_root"],
     )
     with tempfile.TemporaryDirectory(prefix="ameide-evidence-") as folder:
         made = check(file, Path(folder), brought)

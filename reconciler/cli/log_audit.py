@@ -152,17 +152,21 @@ def _proposed(approvers: Path | None, config: Path | None, repo: str | None) -> 
     from reconciler.audit.rehearsal import Proposed
     from reconciler.declared import MAX_BYTES
     from reconciler.evidence.assembling import policies_of
+    from reconciler.publish_wiring import certificates_of
     from reconciler.settings import load, to_policy
     from reconciler.strict_yaml import read_regular
 
-    signers = None
+    settings = wiring.repository_named(load(config).settings, repo) if config is not None else None
+    signers, certificates = None, None
+    if settings is not None and settings.approvals is not None:
+        certificates = certificates_of(settings.approvals)
     if approvers is not None:
         raw = read_regular(approvers, max_bytes=MAX_BYTES)
-        signers = Signers(parse_policy(raw, what=str(approvers)))
-    if config is None:
+        signers = Signers(parse_policy(raw, what=str(approvers)), certificates)
+    if settings is None:
         return Proposed(signers=signers)
-    settings = wiring.repository_named(load(config).settings, repo)
-    return Proposed(to_policy(settings), policies_of(settings.verification), signers)
+    known = certificates is not None
+    return Proposed(to_policy(settings), policies_of(settings.verification), signers, certificates=known)
 
 
 def _rehearsal_lines(made: Rehearsal) -> Iterator[str]:

@@ -101,7 +101,7 @@ def _sources(
     if settings.evidence is None:
         raise ConfigError(f"{config}: {settings.name} publishes no release sets; add its section `evidence`")
     _, own = signer_of(settings.evidence)
-    signer, builder, files = trusted_of(settings.evidence, settings.verification)
+    believed = trusted_of(settings.evidence, settings.verification, settings.approvals)
     current = [settings.approvals.approvers_file] if settings.approvals is not None else []
     emit = to_stream(sys.stderr, SystemClock(), human=True)
     with wiring.shared(loaded, emit, PrometheusMetrics()) as common:
@@ -111,9 +111,10 @@ def _sources(
             reader=common.registries,
             release_sets=Repository(settings.evidence.release_sets),
             own=own,
-            signer=signer,
-            builder=builder,
-            trust_files=files,
+            signer=believed.signer,
+            builder=believed.builder,
+            approvers_root=believed.approvers_root,
+            trust_files=believed.files,
             approvers=(*current, *approvers),
             allowed_signers=allowed_signers,
         )

@@ -86,6 +86,23 @@ def test_another_plan_is_told_with_what_differs(
     assert "of other versions of the planner do not (planner version 3)" in out
 
 
+def test_a_pass_of_another_version_that_cannot_be_read_is_told_and_the_rest_goes_on(
+    audited: Audited, clone: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unread(*_: object) -> Any:
+        raise InvalidValue("snapshot: of another time")
+
+    monkeypatch.setattr(replaying, "join", unread)
+    code, _, err = ask("replay", clone)
+    assert (code, err) == (2, "ameide: snapshot: of another time\n"), "of this version it has to be read"
+    monkeypatch.setattr(replaying, "PLANNER_VERSION", 99)
+    count = len(audited.shop.entries(Kind.OBSERVATION))
+    code, out, _ = ask("replay", clone)
+    assert (code, out.count("recorded in a form that this version does not read")) == (0, count)
+    _, out, _ = ask("rehearse", clone, "--policy", audited.approving.policy_file)
+    assert f"not in the log ({count}): passes that another version recorded" in out
+
+
 def test_what_was_recorded_of_a_pass_is_needed_in_full(audited: Audited) -> None:
     reader = LogReader(audited.shop.log, LOG_REF)
     found = [p for p in passes(reader.entries(), reader.blob) if isinstance(p, Pass)]
@@ -241,6 +258,9 @@ def test_another_admission_would_have_kept_heads_out_and_their_writes(
     settings["repositories"][0]["admission"]["members"] = [11]
     settings["repositories"][0]["verification"]["baseline"] = "none"
     settings["repositories"][0]["baseline"] = "faithful"
+    settings["mode"] = "fill"
+    for section in ("evidence", "targets", "approvals"):  # none of which goes with unproven baselines
+        del settings["repositories"][0][section]
     config = tmp_path / "ameide.yaml"
     config.write_text(json.dumps(settings))
     code, out, err = ask("rehearse", clone, "--config", config, "--json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import tarfile
 from collections.abc import Callable
@@ -242,6 +243,15 @@ def test_what_is_no_whole_evidence_file_is_refused_in_one_line(
     assert not (tmp_path / "escaped").exists()
 
 
+def test_headers_that_are_read_whole_into_memory_are_refused(exported: Path, ask: Ask, tmp_path: Path) -> None:
+    long = tmp_path / "long.tar"
+    with tarfile.open(long, "w", format=tarfile.PAX_FORMAT, pax_headers={"comment": "x" * 100_000}) as archive:
+        archive.addfile(tarfile.TarInfo(form.INDEX), io.BytesIO())
+    code, out, err = ask("evidence", "verify", "--file", long)
+    assert (code, out) == (2, "")
+    assert "expected plain files" in err
+
+
 def test_bad_input_is_told_and_nothing_is_overwritten(
     audited: Audited, exported: Path, ask: Ask, tmp_path: Path
 ) -> None:
@@ -302,8 +312,6 @@ def members(path: Path) -> dict[str, bytes]:
 
 def written(path: Path, files: dict[str, bytes]) -> Path:
     """The same as a tar, with the index first."""
-    import io
-
     with tarfile.open(path, "w") as archive:
         for name in sorted(files, key=lambda n: (n != form.INDEX, n)):
             info = tarfile.TarInfo(name)
