@@ -265,12 +265,19 @@ def _key_in_force(settings: RepositorySettings, repository_id: int) -> str:
 
 def _log_remote(settings: RepositorySettings, whole: Settings) -> Iterator[Finding]:
     log = settings.log
-    if log.remote is None:
-        return
-    check = f"{settings.name}: log remote"
-    if log.remote_credential_file is not None:
-        yield secret(f"{check} credential", log.remote_credential_file)
-    there = LogRemote(log.remote, log.remote_credential_file)
+    if log.remote is not None:
+        yield from _pushed_to(settings, whole, "remote", log.remote, log.remote_credential_file)
+    if log.mirror is not None:
+        yield from _pushed_to(settings, whole, "mirror", log.mirror, log.mirror_credential_file)
+
+
+def _pushed_to(
+    settings: RepositorySettings, whole: Settings, which: str, url: str, credential_file: Path | None
+) -> Iterator[Finding]:
+    check = f"{settings.name}: log {which}"
+    if credential_file is not None:
+        yield secret(f"{check} credential", credential_file)
+    there = LogRemote(url, credential_file)
 
     def read() -> str:
         with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=whole.state_dir) as directory:
@@ -283,7 +290,9 @@ def _log_remote(settings: RepositorySettings, whole: Settings) -> Iterator[Findi
         return f"{there.url}: readable, {len(found)} logs in it, and a push may begin"
 
     yield attempt(
-        check, read, "check log.remote, the network, and that log.remote_credential_file may read and push there"
+        check,
+        read,
+        f"check log.{which}, the network, and that log.{which}_credential_file may read and push there",
     )
 
 

@@ -99,6 +99,8 @@ class Event(StrEnum):
     """Something could not be read in this round: what depends on it is held."""
     LOG_NOT_PUSHED = "log_not_pushed", Level.WARNING
     """The log's remote did not answer: entries are safe here and are pushed later."""
+    LOG_NOT_MIRRORED = "log_not_mirrored", Level.WARNING
+    """The log's mirror did not take what the remote has; it is tried again after each pass."""
     STATUS_NOT_REPORTED = "status_not_reported", Level.WARNING
     """The forge did not take a status; it is set again in a later round."""
     REFRESH_FAILED = "refresh_failed", Level.WARNING

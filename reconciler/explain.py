@@ -12,7 +12,19 @@ from state.entry import Entry, Kind
 from state.git import CommitId
 from state.history import Result, Trace, Write
 from state.hold import REMEDY, Reason
+from state.oci import Repository
 from state.quarantine import Acceptance, Breach
+
+
+class About(Protocol):
+    """What a step is told of: a head of a pull request, and one image of it, or None for the head as a whole."""
+
+    @property
+    def pr(self) -> int: ...
+    @property
+    def head(self) -> CommitId: ...
+    @property
+    def image(self) -> Repository | None: ...
 
 
 class Step(NamedTuple):
@@ -55,13 +67,14 @@ def explain(cell: Cell, history: Traces, read: Callable[[CommitId], Entry]) -> E
         ids.append(seen)
     if (trace := history.traces.get(cell.head)) is not None:
         ids += [*trace.decision, *(entry for _, entry in trace.writes)]
-    steps = [_step(entry_id, read(entry_id), cell) for entry_id in dict.fromkeys(ids)]
+    steps = [step_of(entry_id, read(entry_id), cell) for entry_id in dict.fromkeys(ids)]
     reason = next((r for r in Reason if r.value == cell.reason), None)
     found = [s for s in steps if s is not None]
     return Explanation(cell, tuple(found), REMEDY[reason] if reason is not None else None)
 
 
-def _step(entry_id: CommitId, entry: Entry, cell: Cell) -> Step | None:
+def step_of(entry_id: CommitId, entry: Entry, cell: About) -> Step | None:
+    """What an entry says of `cell`, in words; None if it says nothing of it."""
     text: str | None = None
     match entry.kind:
         case Kind.OBSERVATION:
@@ -79,7 +92,7 @@ def _step(entry_id: CommitId, entry: Entry, cell: Cell) -> Step | None:
     return Step(entry.at, entry_id, entry.kind, text) if text is not None else None
 
 
-def _decided(body: Mapping[str, Json], cell: Cell) -> str | None:
+def _decided(body: Mapping[str, Json], cell: About) -> str | None:
     if "bases" not in body:
         return _resolved(body, cell)
     decision = Decision.from_json(body)
@@ -95,7 +108,7 @@ def _decided(body: Mapping[str, Json], cell: Cell) -> str | None:
     return f"{_shall(wanted)}: {'; '.join(why) or 'not compared'}; policy {decision.policy.short}"
 
 
-def _resolved(body: Mapping[str, Json], cell: Cell) -> str | None:
+def _resolved(body: Mapping[str, Json], cell: About) -> str | None:
     images = body.get("images")
     for row in images if isinstance(images, list) else ():
         if isinstance(row, dict) and row.get("repository") == cell.image:
@@ -103,7 +116,7 @@ def _resolved(body: Mapping[str, Json], cell: Cell) -> str | None:
     return None
 
 
-def _quarantined(body: Mapping[str, Json], cell: Cell) -> str | None:
+def _quarantined(body: Mapping[str, Json], cell: About) -> str | None:
     if "accepted" in body:
         accepted = Acceptance.from_json(reading(body, "quarantine").object("accepted"))
         return f"accepted as it is by {accepted.by}: {accepted.reason}"
@@ -124,7 +137,7 @@ def _shall(wanted: RetagFrom | AwaitBuild | Unresolved | None) -> str:
             return "not part of the decision"
 
 
-def _written(kind: Kind, body: Mapping[str, Json], cell: Cell) -> str | None:
+def _written(kind: Kind, body: Mapping[str, Json], cell: About) -> str | None:
     rows = body.get("writes")
     for row in rows if isinstance(rows, list) else ():
         if not isinstance(row, dict):

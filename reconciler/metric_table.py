@@ -73,6 +73,7 @@ METRICS: Final[dict[str, Metric]] = {
     "forge_retries": Metric(Kind.COUNTER, ("repository", "reason"), "Requests to a forge that were sent again."),
     "registry_retries": Metric(Kind.COUNTER, ("host", "reason"), "Requests to a registry that were sent again."),
     "log_appends": Metric(Kind.COUNTER, ("repository", "kind"), "Entries appended to the log."),
+    "log_mirror_behind": Metric(Kind.GAUGE, _REPOSITORY, "1 while the log's mirror lacks what the remote has."),
     "log_sequence": Metric(Kind.GAUGE, _REPOSITORY, "Sequence number of the newest log entry."),
     "log_unpushed_entries": Metric(Kind.GAUGE, _REPOSITORY, "Log entries that the remote does not have yet."),
     "log_last_push_timestamp_seconds": Metric(

@@ -27,7 +27,7 @@ from reconciler.shown import Shower, Shown
 from reconciler.stages import Stage, measured, stage
 from state.canonical import Json
 from state.entry import Kind
-from state.errors import Denied, IntegrityError, ReconcilerError, Terminal, Transient
+from state.errors import Denied, IntegrityError, LogRollback, ReconcilerError, Terminal, Transient
 from state.git import CommitId
 from state.history import History
 from state.hold import Reason
@@ -100,12 +100,15 @@ class Repository:
         release: ReleaseTargets | None = None,
         previews: Previews | None = None,
         publish: PublishTargets | None = None,
+        mirror: Callable[[CommitId], None] | None = None,
     ) -> None:
+        """`mirror` brings the log's mirror up to an entry; what it raises is told, and stops nothing."""
         self.name = name
         self._previews = previews
         self._sources = sources
         self._writer = writer
         self._log = log
+        self._mirror = mirror
         self._reporting = reporting
         self._acceptances = acceptances
         self._release = release
@@ -282,9 +285,22 @@ class Repository:
         except (Transient, Denied) as error:
             self._figures.not_pushed()
             emit.emit(Event.LOG_NOT_PUSHED, error=str(error))
-        else:
-            if pushed:
-                self._figures.pushed()
+            return
+        if pushed:
+            self._figures.pushed()
+        if self._mirror is not None and (tip := self._log.tip()) is not None:
+            self._follow(self._mirror, tip, emit)
+
+    def _follow(self, mirror: Callable[[CommitId], None], tip: CommitId, emit: Emitter) -> None:
+        behind = True
+        try:
+            mirror(tip)
+            behind = False
+        except (IntegrityError, LogRollback) as error:
+            emit.emit(Event.INTEGRITY_VIOLATED, error=str(error))
+        except ReconcilerError as error:
+            emit.emit(Event.LOG_NOT_MIRRORED, error=str(error))
+        self._reporting.metrics.gauge("log_mirror_behind", int(behind), repository=self.name)
 
     def _report(self, cells: tuple[Cell, ...], mode: Mode, emit: Emitter) -> None:
         """One status per head, where it differs from the last one. Re-derived output: losing one costs nothing.

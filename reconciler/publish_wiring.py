@@ -91,14 +91,19 @@ def publish_targets_of(
 
 def approvers_of(repository: RepositorySettings, approvals: ApprovalsSettings) -> ApproversFile:
     """The policy file, and what vouches for certificates. Raises ConfigError for a trusted root that cannot be used."""
-    certificates: Authority | None = None
-    if approvals.certificates is not None:
-        from reconciler.evidence.trusted_root import RootAuthority  # noqa: PLC0415  (0.3 s, for this kind only)
+    targets = [t.name for t in repository.targets]
+    return ApproversFile(approvals.approvers_file, targets, certificates_of(approvals))
 
-        certificates = RootAuthority.from_file(
-            approvals.certificates.trusted_root_file, transparency_log=approvals.certificates.transparency_log
-        )
-    return ApproversFile(approvals.approvers_file, [t.name for t in repository.targets], certificates)
+
+def certificates_of(approvals: ApprovalsSettings) -> Authority | None:
+    """What vouches for approvers' certificates, or None. Raises ConfigError for a trusted root that cannot be used."""
+    if approvals.certificates is None:
+        return None
+    from reconciler.evidence.trusted_root import RootAuthority  # noqa: PLC0415  (0.3 s, for this kind only)
+
+    return RootAuthority.from_file(
+        approvals.certificates.trusted_root_file, transparency_log=approvals.certificates.transparency_log
+    )
 
 
 @contextmanager

@@ -6,6 +6,7 @@ be on another machine, and reading must not take its lock.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -13,10 +14,13 @@ import pygit2
 
 from reconciler.adapters.signer_ssh import SshSigner
 from reconciler.ports import Clock
-from reconciler.settings_model import LogSettings, RepositorySettings, Settings
+from reconciler.settings_log import LogSettings
+from reconciler.settings_model import RepositorySettings, Settings
 from state.errors import ConfigError, LogRollback, Unavailable
+from state.git import CommitId
 from state.log import GitLog
 from state.log_branch import LogName
+from state.log_mirror import LogMirror
 from state.log_read import LogReader, ObjectStore, open_repository, target
 from state.log_remote import LogRemote
 
@@ -58,6 +62,13 @@ def pushed_log(state_dir: Path, settings: LogSettings, name: LogName) -> LogRead
     except (pygit2.GitError, OSError) as error:
         raise Unavailable(f"{path}: the copy of the log cannot be written: {error}") from error
     return LogReader(path, name.ref)
+
+
+def mirror_of(settings: LogSettings, name: LogName) -> Callable[[CommitId], None] | None:
+    """What brings the log's mirror up to an entry, or None without one. Raises ConfigError on another kind of URL."""
+    if settings.mirror is None:
+        return None
+    return LogMirror(settings.path, name, settings.mirror, settings.mirror_credential_file).follow
 
 
 def open_role_log(

@@ -18,11 +18,11 @@ from pydantic_core import ErrorDetails
 
 from reconciler.settings_forge import ForgeSettings, LocalForgeSettings
 from reconciler.settings_lane import LaneProposalsSettings, LaneSettings
+from reconciler.settings_log import LogSettings
 from reconciler.settings_model import (
     AdmissionSettings,
     GitOpsSettings,
     ListenSettings,
-    LogSettings,
     RegistrySettings,
     RepositorySettings,
     Settings,

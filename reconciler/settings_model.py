@@ -15,6 +15,7 @@ from pydantic import Field, field_validator, model_validator
 from reconciler.settings_forge import ForgeSettings
 from reconciler.settings_janitor import JanitorSettings, TagGcSettings
 from reconciler.settings_lane import LaneSettings
+from reconciler.settings_log import LogSettings
 from reconciler.settings_publish import ApprovalsSettings, TargetSettings
 from reconciler.settings_telling import NotificationsSettings, TracingSettings
 from reconciler.settings_types import (
@@ -26,7 +27,6 @@ from reconciler.settings_types import (
     GitUrl,
     InsidePath,
     Label,
-    LogUrl,
     Network,
     RegistryHost,
     Section,
@@ -327,23 +327,6 @@ class PreviewSettings(Section):
         if self.refresh is not None and self.token_file is None:
             raise ValueError("refresh is for the plugin endpoint: set token_file, or drop it")
         return self
-
-
-class LogSettings(Section):
-    """The signed log of this repository."""
-
-    path: AbsolutePath
-    """The bare repository that holds the log; made if it does not exist. Several repositories may share it."""
-    key_file: AbsolutePath
-    """The OpenSSH private key that signs the log; mode 0600."""
-    operator_key_file: AbsolutePath | None = None
-    """The OpenSSH private key, mode 0600, of log/<repository id>/operator: for `tag_gc` and `lane.proposals`."""
-    writer: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
-    """Name of this writer in the log; two replicas need two names."""
-    remote: LogUrl | None = None
-    """Where the log is pushed to: https://host/path or an absolute path; null keeps it on this machine."""
-    remote_credential_file: AbsolutePath | None = None
-    """One line for the remote: a token, or user:password. Null where it needs none."""
 
 
 class RepositorySettings(Section):

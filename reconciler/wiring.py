@@ -32,6 +32,7 @@ from reconciler.opening import OpenedLate, Writer, is_outage
 from reconciler.passes import Reporting, Repository
 from reconciler.previews import LabelMode, Previews
 from reconciler.publish_wiring import publish_targets_of
+from reconciler.role_log import mirror_of
 from reconciler.settings import Loaded, RepositorySettings, Settings, to_policy
 from reconciler.web.plugin import Plugin, Source
 from reconciler.web.webhooks import Hook, Webhooks
@@ -209,6 +210,7 @@ def writer(common: Shared, repository: RepositorySettings, tick: Tick | None = N
             release=release,
             previews=previews,
             publish=publish,
+            mirror=mirror_of(repository.log, LogName(forge.identity.id, ROLE)),
         )
         yield Writer(made, forge.identity.id, previews)
 

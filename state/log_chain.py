@@ -71,9 +71,10 @@ def unread(oid: CommitId, before: Standing | None) -> Standing | None:
 
 
 def assume(commit: EntryCommit, oid: CommitId) -> Standing:
-    """What stands after an entry whose predecessors are lost: the entry is taken at its word."""
+    """What stands after an entry whose predecessors are not looked at: the entry is taken at its word."""
     entry = commit.entry
-    return Standing(oid, entry.sequence, entry.epoch, entry.writer, commit.signature.key)
+    key = _announced(entry.body, []) if entry.kind is Kind.KEY else None
+    return Standing(oid, entry.sequence, entry.epoch, entry.writer, key or commit.signature.key)
 
 
 def _genesis(commit: EntryCommit, name: LogName, problems: list[str]) -> PublicKey | None:

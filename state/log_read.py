@@ -202,6 +202,10 @@ class LogReader:
         """An observation blob. Raises IntegrityError if it is missing or larger than BLOB_MAX_BYTES."""
         return self._store.read(oid, "blob", BLOB_MAX_BYTES)
 
+    def signer(self, entry: CommitId) -> str:
+        """The fingerprint of the key that an entry says it was signed by; `log_verify` checks that it was."""
+        return self._store.entry(entry).signature.key.fingerprint
+
 
 def key_in_force(log: LogReader) -> str | None:
     """The public key line that signs the next entry, as the log says; None for a log without entries."""

@@ -51,6 +51,8 @@ class BranchReport:
     keys: tuple[str, ...]
     problems: tuple[Finding, ...]
     warnings: tuple[Finding, ...]
+    verified: CommitId | None = None
+    """The entry that was stood on, if only what follows it was checked; it is not counted."""
 
     def to_json(self) -> dict[str, Json]:
         return {
@@ -61,6 +63,7 @@ class BranchReport:
             "keys": list(self.keys),
             "last": self.last,
             "problems": [p.to_json() for p in self.problems],
+            "verified": self.verified,
             "warnings": [w.to_json() for w in self.warnings],
         }
 
@@ -106,6 +109,7 @@ def verify(
     *,
     allowed_signers_file: Path | None = None,
     anchor: CommitId | None = None,
+    verified: CommitId | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> VerifyReport:
     """Verify one log, or all that the repository holds. What is wrong with a log is a finding, never an error.
@@ -115,6 +119,8 @@ def verify(
         branch: full or short name; None verifies every log branch.
         allowed_signers_file: an OpenSSH list from outside the log; each entry's key must be in it for its writer.
         anchor: the id of an entry that was seen before; it must still be part of a verified log.
+        verified: the id of an entry up to which its log was verified before: of that log only what follows is checked,
+            and as with an anchor it must still be part of it.
         progress: called with (branch, entries done, entries in all) now and then.
 
     Raises:
@@ -126,7 +132,7 @@ def verify(
     if not refs:
         raise Terminal(f"{repo_path}: no log branch; expected refs/heads/log/<repository-id>/<role>")
     signers = allowed_signers.load(allowed_signers_file) if allowed_signers_file else None
-    runs = [_Branch(repository, ref, signers, anchor, progress) for ref in refs]
+    runs = [_Branch(repository, ref, signers, (anchor, verified), progress) for ref in refs]
     reports = tuple(run.verify() for run in runs)
     whole = [Finding(None, None, what) for what in log_read.hidden_history(repository)]
     whole += [
@@ -138,6 +144,9 @@ def verify(
         whole.append(
             Finding(anchor, None, "the anchor is in none of the verified logs: entries were cut off or rewritten")
         )
+    if verified is not None and not any(run.stands_on is not None for run in runs):
+        gone = "the entry that was verified before is in none of the logs: entries were cut off or rewritten"
+        whole.append(Finding(verified, None, gone))
     return VerifyReport(reports, tuple(whole), signers is not None, anchor)
 
 
@@ -149,7 +158,7 @@ class _Branch:
         repository: pygit2.Repository,
         ref: str,
         signers: AllowedSigners | None,
-        anchor: CommitId | None,
+        seen: tuple[CommitId | None, CommitId | None],
         progress: Callable[[str, int, int], None] | None,
     ) -> None:
         name = LogName.of_ref(ref)
@@ -160,9 +169,11 @@ class _Branch:
         self._repository = repository
         self._store = ObjectStore(repository)
         self._signers = signers
-        self._anchor = anchor
+        self._anchor, self._verified = seen
         self._progress = progress
         self.anchor_seen = False
+        self.stands_on: CommitId | None = None
+        """The entry that was verified before, once it was found."""
         self._problems: list[Finding] = []
         self._keys: dict[str, None] = {}
         self._listed: dict[tuple[str, str], str | None] = {}
@@ -172,21 +183,28 @@ class _Branch:
     def verify(self) -> BranchReport:
         packed = bytearray()
         whole = True
+        standing: Standing | None = None
         try:
             tip = log_read.target(self._repository, self._ref)
             for oid in self._store.lineage(tip) if tip else ():
-                packed += bytes.fromhex(oid)
                 if oid == self._anchor:
                     self.anchor_seen = True
+                if oid == self._verified:
+                    standing = log_chain.assume(self._store.entry(oid), oid)
+                    self.stands_on = oid
+                if self.stands_on is None:
+                    packed += bytes.fromhex(oid)
+                elif self._anchor is None or self.anchor_seen:
+                    break
         except (IntegrityError, InvalidValue) as error:
             # What stands after the break is still checked, so that the report says all there is to say.
             whole = False
             self._problems.append(Finding(None, None, f"the log's older part cannot be read: {error}"))
-        return self._forward(log_read.CommitPath(packed, from_root=whole))
+        whole = whole and standing is None
+        return self._forward(log_read.CommitPath(packed, from_root=whole), standing)
 
-    def _forward(self, path: log_read.CommitPath) -> BranchReport:
-        standing: Standing | None = None
-        first = last = None
+    def _forward(self, path: log_read.CommitPath, standing: Standing | None) -> BranchReport:
+        first, last = None, self.stands_on
         done = 0
         for oid in path:
             first = first or oid
@@ -207,6 +225,7 @@ class _Branch:
             keys=tuple(self._keys),
             problems=tuple(self._problems),
             warnings=self._unanswered(standing.epoch) if standing else (),
+            verified=self.stands_on,
         )
 
     def _one(self, oid: CommitId, before: Standing | None, *, start: bool) -> Standing | None:

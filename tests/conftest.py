@@ -31,6 +31,7 @@ pytest_plugins: list[str] = [
     "tests.fixtures.lane_shop",
     "tests.fixtures.sigstore",
     "tests.fixtures.approving",
+    "tests.fixtures.audited",
 ]
 
 
@@ -46,7 +47,7 @@ class Program(NamedTuple):
 settings.register_profile("ameide", deadline=None)
 settings.load_profile("ameide")
 
-_PROGRAMS: Final = {
+PROGRAMS: Final = {
     "distribution": Program(shutil.which("docker-registry"), "docker-registry", "apt-get install docker-registry"),
     "promtool": Program(shutil.which("promtool"), "promtool", "apt-get install prometheus"),
     "chromium": Program(
@@ -54,6 +55,7 @@ _PROGRAMS: Final = {
         "chromium with chromedriver",
         "apt-get install chromium chromium-driver",
     ),
+    "openssh": Program(shutil.which("ssh-keygen"), "ssh-keygen", "apt-get install openssh-client"),
     "go": Program(shutil.which("go"), "go", "install Go 1.22 or newer"),
     "node": Program(shutil.which("node") and shutil.which("npm"), "node with npm", "install Node.js 20 or newer"),
     "kubectl": Program(shutil.which("kubectl"), "kubectl", "install kubectl 1.27 or newer, which has kustomize in it"),
@@ -73,7 +75,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--require-suites",
         default="",
         metavar="NAME,NAME",
-        help=f"suites that must not be skipped: {', '.join(_PROGRAMS)}",
+        help=f"suites that must not be skipped: {', '.join(PROGRAMS)}",
     )
     parser.addoption(
         "--public-data",
@@ -86,10 +88,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     required = {name for name in str(config.getoption("--require-suites")).split(",") if name}
-    if unknown := required - set(_PROGRAMS):
-        raise pytest.UsageError(f"--require-suites: unknown {sorted(unknown)}, known are {sorted(_PROGRAMS)}")
+    if unknown := required - set(PROGRAMS):
+        raise pytest.UsageError(f"--require-suites: unknown {sorted(unknown)}, known are {sorted(PROGRAMS)}")
     for name in sorted(required):
-        program = _PROGRAMS[name]
+        program = PROGRAMS[name]
         if program.path is None:
             raise pytest.UsageError(f"suite {name} is required, but {program.called} is missing: {program.remedy}")
 
@@ -97,7 +99,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # The longest begin first: at the end of a run one worker would finish them alone.
     items.sort(key=lambda item: "faults" not in item.path.parts)
-    for name, program in _PROGRAMS.items():
+    for name, program in PROGRAMS.items():
         if program.path is None:
             skip = pytest.mark.skip(reason=f"suite {name} skipped: {program.called} is missing ({program.remedy})")
             for item in items:

@@ -74,6 +74,29 @@ def inspect(raw: bytes) -> Marker:
     return _marker(envelope.payload)
 
 
+class SignedBytes(NamedTuple):
+    """What `ssh-keygen -Y verify` needs of an envelope: the bytes that are signed, and the signatures as files."""
+
+    payload: bytes
+    signed: bytes
+    """The DSSE pre-authentication encoding of the payload."""
+    signatures: tuple[bytes, ...]
+    """Empty for a bundle with a certificate, which cosign reads as it is."""
+
+
+def signatures_of(raw: bytes) -> SignedBytes:
+    """Take an envelope apart; nobody is believed. Raises RefusedMarker."""
+    envelope = _parsed(raw)
+    if envelope is not None:
+        signed = pae(envelope.payload_type, envelope.payload)
+        return SignedBytes(envelope.payload, signed, tuple(signature for _, signature in envelope.signatures))
+    try:
+        inner = parse_bundle(raw).envelope
+    except Refused as error:
+        raise RefusedMarker(Code.BAD_ENVELOPE, error.text[:300]) from error
+    return SignedBytes(inner.payload, pae(inner.payload_type, inner.payload), ())
+
+
 def seal(payload: bytes, signatures: Sequence[tuple[str, bytes]]) -> bytes:
     """The DSSE envelope of `payload` with these (`keyid`, signature), in canonical JSON."""
     rows: list[canonical.Json] = [

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from reconciler.cli import EXIT_CLEAN
+from reconciler.cli.log_path import BRANCH, open_log
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -19,13 +20,12 @@ if TYPE_CHECKING:
 _LOG = click.option(
     "--log", "path", type=click.Path(path_type=Path), required=True, metavar="PATH", help="A clone of the log."
 )
-_BRANCH = click.option("--branch", metavar="B", help="The log in it, such as log/4711/reconciler; needed if several.")
 _JSON = click.option("--json", "as_json", is_flag=True, help="Write JSON for a machine.")
 
 
 @click.command("list")
 @_LOG
-@_BRANCH
+@BRANCH
 @click.option("--pr", type=click.IntRange(min=1), metavar="N", help="Only markers about this pull request.")
 @_JSON
 def list_markers(path: Path, branch: str | None, pr: int | None, as_json: bool) -> int:
@@ -61,7 +61,7 @@ def list_markers(path: Path, branch: str | None, pr: int | None, as_json: bool) 
 @click.command()
 @click.argument("marker_id", metavar="ID")
 @_LOG
-@_BRANCH
+@BRANCH
 @click.option("--envelope", "raw", is_flag=True, help="Write the envelope's bytes as they came, for another verifier.")
 def show(marker_id: str, path: Path, branch: str | None, raw: bool) -> int:
     """Show the statement of the marker ID, as JSON. It is in the log because its signatures were good then.
@@ -82,7 +82,7 @@ def show(marker_id: str, path: Path, branch: str | None, raw: bool) -> int:
 @click.command()
 @click.argument("marker_id", metavar="ID")
 @_LOG
-@_BRANCH
+@BRANCH
 @_JSON
 def explain(marker_id: str, path: Path, branch: str | None, as_json: bool) -> int:
     """Tell what became of the marker ID, entry by entry.
@@ -115,16 +115,8 @@ def explain(marker_id: str, path: Path, branch: str | None, as_json: bool) -> in
 
 def _stories(path: Path, branch: str | None) -> Mapping[str, Story]:
     from reconciler.approval.logged import stories
-    from state.errors import ConfigError
-    from state.log_read import LogReader, branches, open_repository
 
-    if branch is None:
-        known = branches(open_repository(path))
-        if len(known) != 1:
-            what = "no log branch" if not known else "several logs, choose one by --branch"
-            raise ConfigError(f"{path}: {what}; there are: {', '.join(known) or 'none'}")
-        branch = known[0]
-    return stories(LogReader(path, branch).entries())
+    return stories(open_log(path, branch).entries())
 
 
 def _story(path: Path, branch: str | None, marker_id: str) -> Story:

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from reconciler.cli import EXIT_CLEAN, EXIT_FINDINGS
+from reconciler.cli import EXIT_CLEAN, EXIT_FINDINGS, log_audit, log_export
+from reconciler.cli.log_path import BRANCH, open_log, printable
+from reconciler.cli.log_path import PATH as _PATH
 
 if TYPE_CHECKING:
+    from reconciler.audit.filters import Filter, Selection
     from state.entry import Logged
+    from state.log_read import LogReader
     from state.log_verify import BranchReport, VerifyReport
-
-_PATH = click.Path(path_type=Path)
 
 
 @click.group()
@@ -28,41 +31,46 @@ def command() -> None:
     """
 
 
+command.add_command(log_audit.replay)
+command.add_command(log_audit.explain)
+command.add_command(log_audit.rehearse)
+command.add_command(log_export.export)
+
+
 @command.command()
 @click.argument("path", type=_PATH)
-@click.option("--branch", metavar="B", help="The log, such as log/4711/reconciler; needed if there are several.")
+@BRANCH
 @click.option("--kind", metavar="K", help="Only entries of this kind, such as decision or intent.")
 @click.option("--pr", type=click.IntRange(min=1), metavar="N", help="Only entries about this pull request.")
 @click.option("--head", metavar="SHA", help="Only entries about this head (7 to 40 hex digits).")
+@click.option("--image", metavar="REPO", help="Only entries that name this image repository, such as ghcr.io/acme/web.")
+@click.option("--component", metavar="C", help="Only entries that name this component, or the image that it is.")
+@click.option("--since", metavar="T", help="Not before this day or moment in UTC, such as 2026-01-31.")
+@click.option("--until", metavar="T", help="Not after this day or moment in UTC, such as 2026-01-31T23:59:59Z.")
+@click.option("--by", metavar="NAME", help="Only entries by this writer, or that name this person as signer.")
+@click.option("--key", metavar="FP", help="Only entries signed by the key of this fingerprint, SHA256:…")
+@click.option("--text", metavar="TEXT", help="Only entries with this text somewhere, in whatever case.")
 @click.option("-n", "--last", type=click.IntRange(min=1), metavar="N", help="Only the newest N of them.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, with the whole entry.")
-def show(  # noqa: PLR0917 - click passes options by name
-    path: Path, branch: str | None, kind: str | None, pr: int | None, head: str | None, last: int | None, as_json: bool
-) -> None:
+def show(path: Path, branch: str | None, last: int | None, as_json: bool, **asked: Any) -> None:
     """Show entries, one a line, newest last. Signatures are not checked: see `ameide log verify`.
+
+    All that is given has to fit. Several code repositories, or roles, are several logs: choose by --branch.
 
     \b
     Examples:
       ameide log show /var/lib/ameide/log.git -n 20
       ameide log show log.git --kind decision --pr 42
+      ameide log show log.git --component orders --since 2026-01-01 --until 2026-01-31
+      ameide log show log.git --by alice
       ameide log show log.git --head 3f1c9ab --json | jq .body
     """
-    from state.log_read import LogReader, branches, open_repository
+    from reconciler.audit.filters import Selection
 
-    wanted = _filter(kind, pr, head)
-    if branch is None:
-        known = branches(open_repository(path))
-        if len(known) != 1:
-            what = "no log branch" if not known else "several logs, choose one by --branch"
-            raise click.ClickException(f"{path}: {what}; there are: {', '.join(known) or 'none'}")
-        branch = known[0]
-    reader = LogReader(path, branch)
-    found: Iterable[Logged]
-    if last is None:
-        found = filter(wanted, reader.entries())
-    else:
-        found = reversed(list(islice(filter(wanted, reader.newest_first()), last)))
-    for logged in found:
+    wanted = _filter(**asked)
+    reader = open_log(path, branch)
+    selection = Selection(wanted, reader.blob, reader.signer)
+    for logged in _selected(reader, selection, last):
         click.echo(_json(_as_json(logged)) if as_json else _line(logged))
 
 
@@ -76,8 +84,16 @@ def show(  # noqa: PLR0917 - click passes options by name
     help="OpenSSH list of the keys that may sign, from outside the log.",
 )
 @click.option("--anchor", metavar="SHA", help="An entry seen before; it must still be part of the log.")
+@click.option("--verified", metavar="SHA", help="An entry up to which it was verified before: check what follows it.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-def verify(path: Path, branch: str | None, allowed_signers: Path | None, anchor: str | None, as_json: bool) -> int:
+def verify(  # noqa: PLR0917 - click passes options by name
+    path: Path,
+    branch: str | None,
+    allowed_signers: Path | None,
+    anchor: str | None,
+    verified: str | None,
+    as_json: bool,
+) -> int:
     """Verify every entry: form, chain, numbers, epochs, signatures, and the blobs that entries name.
 
     A log alone cannot show that its end was cut off, or that its own writer rewrote it: give --anchor, an entry id that
@@ -89,6 +105,7 @@ def verify(path: Path, branch: str | None, allowed_signers: Path | None, anchor:
     Examples:
       git clone https://git.example/log.git && ameide log verify log
       ameide log verify log.git --allowed-signers signers --anchor 8f0e…
+      ameide log verify log.git --verified 8f0e…    # a year later: only what is new
       ameide log verify log.git --branch log/4711/janitor --json
     """
     from state import log_verify
@@ -98,7 +115,8 @@ def verify(path: Path, branch: str | None, allowed_signers: Path | None, anchor:
         path,
         branch,
         allowed_signers_file=allowed_signers,
-        anchor=CommitId(anchor) if anchor else None,
+        anchor=CommitId(anchor) if anchor is not None else None,
+        verified=CommitId(verified) if verified is not None else None,
         progress=_progress if sys.stderr.isatty() else None,
     )
     if as_json:
@@ -109,43 +127,48 @@ def verify(path: Path, branch: str | None, allowed_signers: Path | None, anchor:
     return EXIT_CLEAN if report.clean else EXIT_FINDINGS
 
 
-def printable(text: str) -> str:
-    """The text with everything that could move a terminal's cursor or turn its letters round spelt out."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
-
-
-def _filter(kind: str | None, pr: int | None, head: str | None) -> Callable[[Logged], bool]:
+def _filter(  # noqa: PLR0917 - click passes options by name
+    kind: str | None,
+    pr: int | None,
+    head: str | None,
+    image: str | None,
+    component: str | None,
+    since: str | None,
+    until: str | None,
+    by: str | None,
+    key: str | None,
+    text: str | None,
+) -> Filter:
+    from reconciler.audit.filters import Filter, moment
     from state.entry import Kind
 
     if kind is not None and kind not in set(Kind):
         raise click.BadParameter(f"{kind!r} is not one of {', '.join(Kind)}", param_hint="--kind")
     if head is not None and (not 7 <= len(head) <= 40 or set(head) - set("0123456789abcdef")):
         raise click.BadParameter("expected 7 to 40 lower-case hex digits", param_hint="--head")
+    if key is not None and not key.startswith("SHA256:"):
+        raise click.BadParameter("expected a fingerprint as ssh-keygen -l shows it, SHA256:…", param_hint="--key")
+    return Filter(
+        kind=Kind(kind) if kind is not None else None,
+        pull_request=pr,
+        head=head,
+        repository=image,
+        component=component,
+        since=moment(since) if since is not None else None,
+        until=moment(until, end=True) if until is not None else None,
+        by=by,
+        key=key,
+        text=text.casefold() if text is not None else None,
+    )
 
-    def wanted(logged: Logged) -> bool:
-        entry = logged.entry
-        if kind is not None and entry.kind != kind:
-            return False
-        if head is not None and not any(isinstance(h, str) and h.startswith(head) for h in _named(entry.body, "head")):
-            return False
-        if pr is None:
-            return True
-        lists = (n for found in _named(entry.body, "pull_requests") if isinstance(found, list) for n in found)
-        return pr in lists or pr in _named(entry.body, "pull_request")
 
-    return wanted
-
-
-def _named(value: Any, key: str) -> Iterator[Any]:
-    """Every value under `key`, at any depth."""
-    if isinstance(value, dict):
-        if key in value:
-            yield value[key]
-        for inner in value.values():
-            yield from _named(inner, key)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _named(inner, key)
+def _selected(reader: LogReader, selection: Selection, last: int | None) -> Iterable[Logged]:
+    """Streamed: at most `last` entries are held at once, and without it one."""
+    if last is None:
+        return filter(selection.wanted, reader.entries())
+    if selection.needs_order:
+        return deque(filter(selection.wanted, reader.entries()), maxlen=last)
+    return reversed(list(islice(filter(selection.wanted, reader.newest_first()), last)))
 
 
 def _line(logged: Logged) -> str:
@@ -183,14 +206,15 @@ def _report_lines(report: VerifyReport) -> Iterator[str]:
         yield "keys: checked against the list of allowed signers"
     else:
         yield "keys: not checked against an outside list (--allowed-signers)"
-    if report.anchor is None:
+    if report.anchor is None and not any(branch.verified is not None for branch in report.branches):
         yield "end of log: not checked against an entry seen before (--anchor)"
     count = len(report.problems)
     yield "clean" if report.clean else f"{count} problem{'s' if count != 1 else ''}"
 
 
 def _branch_lines(branch: BranchReport) -> Iterator[str]:
-    yield printable(f"{branch.branch}: {branch.entries} entries, {branch.epochs} epochs")
+    after = f" after {branch.verified}, which was verified before" if branch.verified is not None else ""
+    yield printable(f"{branch.branch}: {branch.entries} entries, {branch.epochs} epochs{after}")
     yield f"  first {branch.first or 'none'}"
     yield f"  last  {branch.last or 'none'}"
     for key in branch.keys:

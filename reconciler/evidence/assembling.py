@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -20,7 +21,7 @@ from reconciler.evidence.release_check import Reader, ReleaseSets
 from reconciler.evidence.sbom_sources import Attached, FromBuildKit, HandedOver, MadeHere, Sboms
 from reconciler.evidence.summary import summary
 from reconciler.evidence.verdicts import REFUSED_FOR_S, Verdicts
-from reconciler.evidence.verifying import EvidenceVerifier
+from reconciler.evidence.verifying import EvidenceVerifier, policy_digest
 from reconciler.ports import (
     ArtifactReader,
     BlobReader,
@@ -79,6 +80,25 @@ def verifier_of(
         verdicts=verdicts,
         hand_over=hand_over,
     )
+
+
+def policies_of(settings: VerificationSettings) -> Mapping[Purpose, tuple[Level, Digest]]:
+    """Level and policy digest of each purpose, as the verifier of these settings gives them; nothing is verified.
+
+    Raises ConfigError if a key or root cannot be used.
+    """
+    levels = {Purpose.BASELINE: settings.baseline, Purpose.PULL_REQUEST: settings.pull_request}
+    if settings.authority is None:
+        none = NoneVerifier(baseline=settings.baseline, pull_request=settings.pull_request)
+        return {purpose: (level, none.policy(purpose)) for purpose, level in levels.items()}
+    authority = authority_of(settings).digest()
+    return {
+        purpose: (
+            level,
+            policy_digest(purpose, _claims(settings, purpose, level), authority, cosign_v2=settings.cosign_v2),
+        )
+        for purpose, level in levels.items()
+    }
 
 
 def hand_over_of(settings: RepositorySettings) -> HandOver | None:

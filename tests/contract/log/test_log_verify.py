@@ -484,3 +484,39 @@ def test_progress_reaches_the_end(written: LogBench) -> None:
     seen: list[tuple[str, int, int]] = []
     verify(written.repo, progress=lambda *at: seen.append(at))
     assert seen[-1] == (NAME.ref, 8, 8)
+
+
+def test_what_follows_an_entry_that_was_verified_before_is_enough(written: LogBench) -> None:
+    chain = [oid for oid, _ in Forger(written, written.repo).chain()]
+    for at, oid in enumerate(chain):
+        report = verify(written.repo, verified=oid, allowed_signers_file=written.allowed())
+        assert report.clean, told(report)
+        (branch,) = report.branches
+        assert (branch.entries, branch.verified, branch.last) == (len(chain) - at - 1, oid, chain[-1])
+        assert verify(written.repo, verified=oid, anchor=chain[0]).clean, "an anchor may be older"
+
+
+def test_a_key_that_was_announced_by_the_verified_entry_is_the_one_in_force(bench: LogBench) -> None:
+    newer = other_signer()
+    with bench.log() as log:
+        announced = log.rotate(newer.sign, newer.public_key())
+        log.append(Kind.CONFIG, {})
+    assert verify(bench.repo, verified=announced.id).clean
+    forger = Forger(bench, bench.repo)
+    oid, entry = forger.chain()[-1]
+    forger.point(forger.entry(replace(entry, sequence=entry.sequence + 1), oid))  # by the old key
+    assert "signature: expected one by" in told(verify(bench.repo, verified=announced.id))
+
+
+def test_tampering_after_the_verified_entry_is_found_and_before_it_the_entry_is_gone(written: LogBench) -> None:
+    chain = Forger(written, written.repo).chain()
+    for tamper in (truncate, renumber, rewrite):
+        forger = Forger(written, written.repo)
+        tamper(forger)
+        report = verify(written.repo, verified=chain[-1][0])
+        assert "the entry that was verified before is in none of the logs" in told(report)
+        forger.point(chain[-1][0])
+    forger = Forger(written, written.repo)
+    forger.point(forger.replay([replace(e, sequence=e.sequence + 3) for _, e in chain[5:]], chain[4][0]))
+    report = verify(written.repo, verified=chain[3][0])
+    assert "sequence 8 follows 4: entries were dropped" in told(report)
