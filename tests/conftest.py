@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -30,6 +31,7 @@ pytest_plugins: list[str] = [
     "tests.fixtures.kubernetes_real",
     "tests.fixtures.sigstore",
     "tests.fixtures.approving",
+    "tests.fixtures.producing",
 ]
 
 
@@ -46,6 +48,10 @@ settings.register_profile("ameide", deadline=None)
 settings.load_profile("ameide")
 
 _PROGRAMS: Final = {
+    # Without root it asks for subordinate ids and a kernel that lets it use them.
+    "buildah": Program(
+        (os.geteuid() == 0 and shutil.which("buildah")) or None, "buildah, as root,", "apt-get install buildah"
+    ),
     "distribution": Program(shutil.which("docker-registry"), "docker-registry", "apt-get install docker-registry"),
     "go": Program(shutil.which("go"), "go", "install Go 1.22 or newer"),
     "node": Program(shutil.which("node") and shutil.which("npm"), "node with npm", "install Node.js 20 or newer"),
