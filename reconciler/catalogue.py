@@ -9,9 +9,12 @@ that repository alone. Which components are previewed, and where they are pinned
         repository: ghcr.io/acme/primitive-domain-orders
         inputs: [primitives/domain/orders, packages/sdk_go, go.work]
         platforms: [linux/amd64, linux/arm64]
+        build: {file: primitives/domain/orders/Dockerfile.main, context: primitives/domain/orders}
     components:
       orders-v0: orders
       orders-v0-dispatcher: orders
+
+`build` is for `ameide publish` alone; an image without it is built by somebody else.
 """
 
 from __future__ import annotations
@@ -22,10 +25,10 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, Field
 
-from reconciler.declared import Declared, Reading, check_path
+from reconciler.declared import Declared, InsidePath, Reading, check_path
 from reconciler.strict_yaml import Location
 from state.git import CommitId
-from state.observed import Catalogue, Image
+from state.observed import Catalogue, Image, Recipe
 from state.oci import Repository
 
 DEFAULT_PATH: Final = "ameide.yaml"
@@ -47,10 +50,16 @@ def _platform(text: str) -> str:
     return text
 
 
+class _Build(Declared):
+    file: InsidePath
+    context: Annotated[str, AfterValidator(_input)] = WHOLE_REPOSITORY
+
+
 class _Image(Declared):
     repository: Annotated[str, AfterValidator(Repository)]
     inputs: tuple[Annotated[str, AfterValidator(_input)], ...] = Field(min_length=1)
     platforms: tuple[Annotated[str, AfterValidator(_platform)], ...] = Field(min_length=1)
+    build: _Build | None = None
 
 
 class _File(Declared):
@@ -69,9 +78,19 @@ def parse_catalogue(raw: bytes, commit: CommitId, *, what: str = "catalogue") ->
     Raises:
         ConfigError: `problems` lists every problem, each with its path and line.
     """
+    return _parsed(raw, commit, what)[0]
+
+
+def parse_recipes(raw: bytes, commit: CommitId, *, what: str = "catalogue") -> Mapping[str, Recipe]:
+    """Image name → how it is built, for each image that says it. Raises ConfigError as `parse_catalogue` does."""
+    return _parsed(raw, commit, what)[1]
+
+
+def _parsed(raw: bytes, commit: CommitId, what: str) -> tuple[Catalogue, dict[str, Recipe]]:
     reading = Reading(raw, what)
     top = reading.top(_File, _MISPLACED)
     images: dict[str, Image] = {}
+    recipes: dict[str, Recipe] = {}
     declared = reading.section(top, "images")
     for name, value in declared.items():
         at: Location = ("images", name)
@@ -81,6 +100,9 @@ def parse_catalogue(raw: bytes, commit: CommitId, *, what: str = "catalogue") ->
         _check_twice(reading, (*at, "platforms"), _texts(value, "platforms"))
         if image is not None:
             images[name] = Image(name, Repository(image.repository), image.inputs, image.platforms)
+            if image.build is not None:
+                recipes[name] = Recipe(image.build.file, image.build.context)
+                _check_recipe(reading, (*at, "build"), recipes[name], image.inputs)
     _check_repositories(reading, declared)
     components = reading.section(top, "components")
     for name, value in components.items():
@@ -98,7 +120,20 @@ def parse_catalogue(raw: bytes, commit: CommitId, *, what: str = "catalogue") ->
             case _:
                 reading.note(at, "expected the name of an image, got something else")
     reading.finish()
-    return Catalogue(commit, images, {str(k): str(v) for k, v in components.items()})
+    return Catalogue(commit, images, {str(k): str(v) for k, v in components.items()}), recipes
+
+
+def below(path: str, folder: str) -> bool:
+    """Whether `path` is `folder` or in it; everything is in the whole repository."""
+    return folder in (WHOLE_REPOSITORY, path) or path.startswith(f"{folder}/")
+
+
+def _check_recipe(reading: Reading, at: Location, recipe: Recipe, inputs: tuple[str, ...]) -> None:
+    """What a build reads has to be declared, or a change of it would change nothing."""
+    if not any(below(recipe.file, one) for one in inputs):
+        reading.note((*at, "file"), f"{recipe.file!r} is in none of the image's inputs; add it there")
+    if not any(below(one, recipe.context) or below(recipe.context, one) for one in inputs):
+        reading.note((*at, "context"), f"none of the image's inputs is in {recipe.context!r}, so it would be empty")
 
 
 def _texts(value: object, key: str) -> Mapping[int, str]:

@@ -435,6 +435,25 @@ class ArtifactWriter(Protocol):
         """
 
 
+class ImageWriter(Protocol):
+    """The parts of an image, by their digests: seen by nobody who asks for a tag."""
+
+    def may_push(self, repository: Repository) -> bool:
+        """Whether the credential may begin an upload there. Raises Transient."""
+
+    def put_blob_file(
+        self, repository: Repository, wanted: Descriptor, file: Path, until_s: float, confirm: Callable[[], None]
+    ) -> None:
+        """Store the bytes of `file`, which are those of `wanted` (nothing is sent if they are there already).
+
+        `until_s` is the monotonic time at which it is given up. `confirm` and errors as `RegistryWriter.put_manifest`;
+        a transfer that broke off is begun anew by the next call.
+        """
+
+    def put_untagged(self, repository: Repository, manifest: Manifest, confirm: Callable[[], None]) -> None:
+        """Store `manifest` by its digest alone. `confirm` and errors as `RegistryWriter.put_manifest`."""
+
+
 # --- evidence --------------------------------------------------------------------------------------------------------
 
 
@@ -493,6 +512,30 @@ class SbomMaker(Protocol):
 
         Raises Transient where the registry or the program does not answer in time, Terminal where the image is too
         large or the program fails, ConfigError if it cannot be started.
+        """
+
+
+class BuildRequest(NamedTuple):
+    """One platform of an image to build: everything that decides what comes out."""
+
+    context: Path
+    """Directory with the build context."""
+    file: Path
+    """The Dockerfile; it may lie outside the context."""
+    platform: str
+    """Such as linux/arm64."""
+    created_s: int
+    """Seconds since 1970: what the image, and every file that the build makes, says of its time."""
+
+
+class ImageBuilder(Protocol):
+    """Builds images. Whose code runs in the process of building is the caller's risk to take."""
+
+    def build(self, request: BuildRequest, layout: Path, told: Callable[[str], None]) -> None:
+        """Build one platform and write it as an OCI image layout with one image into the new directory `layout`.
+
+        `told` gets lines of the builder's output. Raises Terminal where the build fails, ConfigError where the builder
+        cannot be used, Unavailable where it does not end in time.
         """
 
 

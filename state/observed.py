@@ -61,6 +61,16 @@ class Image(NamedTuple):
     platforms: tuple[str, ...]
 
 
+class Recipe(NamedTuple):
+    """How an image is built: its Dockerfile and the folder that is the build context, from the top of the repository.
+
+    Of the context only what is a declared input is there: what a build takes, the fingerprint covers.
+    """
+
+    file: str
+    context: str
+
+
 class Catalogue(NamedTuple):
     """The catalogue as one trusted commit declares it: images by name, and component name → image name."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -32,6 +33,7 @@ pytest_plugins: list[str] = [
     "tests.fixtures.sigstore",
     "tests.fixtures.approving",
     "tests.fixtures.audited",
+    "tests.fixtures.producing",
 ]
 
 
@@ -48,6 +50,10 @@ settings.register_profile("ameide", deadline=None)
 settings.load_profile("ameide")
 
 PROGRAMS: Final = {
+    # Without root it asks for subordinate ids and a kernel that lets it use them.
+    "buildah": Program(
+        (os.geteuid() == 0 and shutil.which("buildah")) or None, "buildah, as root,", "apt-get install buildah"
+    ),
     "distribution": Program(shutil.which("docker-registry"), "docker-registry", "apt-get install docker-registry"),
     "promtool": Program(shutil.which("promtool"), "promtool", "apt-get install prometheus"),
     "chromium": Program(

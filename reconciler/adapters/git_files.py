@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import pygit2
 
 from reconciler.adapters.git_changes import Comparer
 from reconciler.adapters.git_tree import Trees, parts
-from reconciler.catalogue import parse_catalogue
+from reconciler.catalogue import parse_catalogue, parse_recipes
 from reconciler.declared import MAX_BYTES, refuse
 from state.errors import ConfigError
 from state.git import CommitId
-from state.observed import Catalogue
+from state.observed import Catalogue, Recipe
 
 _FILE_MODES: Final = frozenset({b"100644", b"100755", b"100664"})
 
@@ -37,3 +38,8 @@ def read_catalogue(repository: pygit2.Repository, commit: CommitId, path: str) -
     catalogue = parse_catalogue(read_file(repository, commit, path), commit, what=what)
     refuse(what, Comparer(repository).unmatched(commit, catalogue))
     return catalogue
+
+
+def read_recipes(repository: pygit2.Repository, commit: CommitId, path: str) -> Mapping[str, Recipe]:
+    """How the images of the catalogue at `commit` are built. Raises ConfigError, MissingObjects."""
+    return parse_recipes(read_file(repository, commit, path), commit, what=f"{path} at {commit.short}")

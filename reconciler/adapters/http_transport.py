@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import http.client
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 from urllib.parse import urljoin, urlsplit
 
@@ -51,6 +53,13 @@ class HttpLimits(Protocol):
         """An error's body is read up to here and no further."""
 
 
+class FileBody(NamedTuple):
+    """A body that is too large to be held: opened anew each time that it is sent."""
+
+    path: Path
+    size: int
+
+
 class Call(NamedTuple):
     """A request as it is meant. `where` names what is asked for, in messages; `max_bytes` bounds a good answer."""
 
@@ -58,7 +67,7 @@ class Call(NamedTuple):
     url: str
     where: str
     headers: Mapping[str, str]
-    body: bytes | None = None
+    body: bytes | FileBody | None = None
     max_bytes: int = 8 * 1024
     stream: bool = False
     confirm: Callable[[], None] | None = None
@@ -164,7 +173,10 @@ class Transport:
         request = _prepared(call, authorization)
         timeouts = (min(self._limits.connect_timeout_s, left), min(self._limits.read_timeout_s, left))
         try:
-            response = self._adapter.send(request, stream=True, timeout=timeouts, verify=self._verify)
+            with ExitStack() as stack:
+                if isinstance(call.body, FileBody):
+                    request.body = stack.enter_context(call.body.path.open("rb"))  # type: ignore[assignment]
+                response = self._adapter.send(request, stream=True, timeout=timeouts, verify=self._verify)
         except (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
             raise unanswered(error, call.where) from error
         if call.stream and response.ok:
@@ -224,6 +236,8 @@ def _prepared(call: Call, authorization: str | None) -> requests.PreparedRequest
     if authorization is not None:
         request.headers["Authorization"] = authorization
     if call.body is not None or call.method in {"PUT", "POST", "PATCH"}:
-        request.headers["Content-Length"] = str(len(call.body or b""))
-    request.body = call.body
+        size = call.body.size if isinstance(call.body, FileBody) else len(call.body or b"")
+        request.headers["Content-Length"] = str(size)
+    if not isinstance(call.body, FileBody):
+        request.body = call.body
     return request

@@ -21,7 +21,7 @@ import requests
 import urllib3.exceptions
 
 from reconciler.adapters.http_errors import unanswered
-from reconciler.adapters.http_transport import Call, Origin, joined
+from reconciler.adapters.http_transport import Call, FileBody, Origin, joined
 from reconciler.adapters.registry_answers import announced_digest, next_page
 from reconciler.adapters.registry_errors import said
 from reconciler.adapters.registry_limits import Limits
@@ -54,7 +54,7 @@ class Client(Protocol):
 
     limits: Limits
 
-    def run(self, call: Call) -> requests.Response: ...
+    def run(self, call: Call, until: float | None = None) -> requests.Response: ...
     def expect(self, response: requests.Response, where: str, *statuses: int) -> None: ...
     def url(self, path: str) -> str: ...
     def put_call(self, repository: Repository, reference: Tag | Digest, manifest: Manifest) -> Call: ...
@@ -138,24 +138,50 @@ class Artifacts:
     # --- writing
 
     def put_blob(self, repository: Repository, raw: bytes, confirm: Callable[[], None] | None = None) -> Descriptor:
-        """See ArtifactWriter. In one PUT: GHCR refuses chunks of more than 4 MiB."""
-        digest = Digest.of(raw)
+        """See ArtifactWriter."""
+        made = Descriptor("application/octet-stream", Digest.of(raw), len(raw))
+        self._upload(repository, made, raw, confirm)
+        return made
+
+    def put_blob_file(
+        self, repository: Repository, wanted: Descriptor, file: Path, until_s: float, confirm: Callable[[], None]
+    ) -> None:
+        """See ImageWriter."""
+        self._upload(repository, wanted, FileBody(file, wanted.size), confirm, until_s)
+
+    def put_untagged(self, repository: Repository, manifest: Manifest, confirm: Callable[[], None]) -> None:
+        """See ImageWriter."""
+        call = self._client.put_call(repository, manifest.digest, manifest)
+        response = self._client.run(call._replace(confirm=confirm))
+        self._client.expect(response, call.where, 200, 201)
+        stored = announced_digest(response, call.where)
+        if stored is not None and stored != manifest.digest:
+            raise IntegrityError(f"{call.where}: sent {manifest.digest}, the registry says it stored {stored}")
+
+    def _upload(
+        self,
+        repository: Repository,
+        wanted: Descriptor,
+        body: bytes | FileBody,
+        confirm: Callable[[], None] | None,
+        until: float | None = None,
+    ) -> None:
+        """Nothing if it is there. In one PUT: GHCR refuses chunks of more than 4 MiB."""
+        digest = wanted.digest
         where = f"{repository} blob {digest}"
-        made = Descriptor("application/octet-stream", digest, len(raw))
         client = self._client
         if client.run(Call("HEAD", client.url(f"{repository.path}/blobs/{digest}"), where, {})).status_code == 200:
-            return made
+            return
         started = client.run(Call("POST", client.url(f"{repository.path}/blobs/uploads/"), where, {}, confirm=confirm))
         client.expect(started, where, 202)
         target = self._upload_url(started, where)
         url = f"{target}{'&' if '?' in target else '?'}digest={digest}"
         headers = {"Content-Type": "application/octet-stream"}
-        finished = client.run(Call("PUT", url, where, headers, raw, confirm=confirm))
+        finished = client.run(Call("PUT", url, where, headers, body, confirm=confirm), until)
         client.expect(finished, where, 201)
         stored = announced_digest(finished, where)
         if stored is not None and stored != digest:
             raise IntegrityError(f"{where}: the registry says it stored {stored}")
-        return made
 
     def may_push(self, repository: Repository) -> bool:
         """Whether the credential may begin an upload there; it is given up at once, and nothing of it stays."""

@@ -48,7 +48,7 @@ _REFUSED: Final = (
 
 
 class OrasRegistry(oras.provider.Registry):  # type: ignore[misc]  # oras ships no types
-    """RegistryReader, RegistryWriter, ArtifactReader and ArtifactWriter for one registry host. Thread-safe.
+    """RegistryReader and -Writer, ArtifactReader and -Writer, ImageWriter for one registry host. Thread-safe.
 
     `credential` None is anonymous; nothing else is ever looked for. `ca_file` replaces the built-in CA bundle. `sleep`
     is what every wait goes through: it may raise to end a call early. `pace` is for the waits between paced
@@ -101,6 +101,8 @@ class OrasRegistry(oras.provider.Registry):  # type: ignore[misc]  # oras ships 
         self.blob = artifacts.blob
         self.save_blob = artifacts.save_blob
         self.put_blob = artifacts.put_blob
+        self.put_blob_file = artifacts.put_blob_file
+        self.put_untagged = artifacts.put_untagged
         self.may_push = artifacts.may_push
         self.may_delete = artifacts.may_delete
         self.put_artifact = artifacts.put_artifact

@@ -6,12 +6,20 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from reconciler.ports import ArtifactReader, ArtifactWriter, BlobReader, Referrer, RegistryReader, RegistryWriter
+from reconciler.ports import (
+    ArtifactReader,
+    ArtifactWriter,
+    BlobReader,
+    ImageWriter,
+    Referrer,
+    RegistryReader,
+    RegistryWriter,
+)
 from state.errors import ConfigError
 from state.oci import Descriptor, Digest, Manifest, Repository, Tag
 
 
-class RegistryClient(RegistryReader, RegistryWriter, ArtifactReader, BlobReader, ArtifactWriter, Protocol):
+class RegistryClient(RegistryReader, RegistryWriter, ArtifactReader, BlobReader, ArtifactWriter, ImageWriter, Protocol):
     """A client of one registry host."""
 
 
@@ -59,6 +67,17 @@ class Registries:
 
     def put_blob(self, repository: Repository, raw: bytes, confirm: Callable[[], None] | None = None) -> Descriptor:
         return self.client(repository).put_blob(repository, raw, confirm)
+
+    def may_push(self, repository: Repository) -> bool:
+        return self.client(repository).may_push(repository)
+
+    def put_blob_file(
+        self, repository: Repository, wanted: Descriptor, file: Path, until_s: float, confirm: Callable[[], None]
+    ) -> None:
+        self.client(repository).put_blob_file(repository, wanted, file, until_s, confirm)
+
+    def put_untagged(self, repository: Repository, manifest: Manifest, confirm: Callable[[], None]) -> None:
+        self.client(repository).put_untagged(repository, manifest, confirm)
 
     def put_artifact(
         self,

@@ -5,23 +5,18 @@ Strict like that one: one file, no environment, every problem at once with its p
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Final, Literal, NamedTuple, TypeAlias
+from typing import Annotated, Literal, NamedTuple, TypeAlias
 
 from pydantic import AfterValidator, Field
 
-from reconciler.declared import Reading
-from reconciler.settings import environment_problems
+from reconciler.machine_file import MachineFile
 from reconciler.settings_model import KeyAuthoritySettings, RegistrySettings
 from reconciler.settings_types import AbsolutePath, ForgeId, ForgeUrl, Section
-from reconciler.strict_yaml import Location, read_regular
 from state.approval import principal_name
 from state.errors import ConfigError
 from state.oci import Repository
-
-_FILE_MAX_BYTES: Final = 64 * 1024
 
 
 class ServerSettings(Section):
@@ -158,40 +153,12 @@ class LoadedApprover(NamedTuple):
 
 def load_approver(path: Path, environ: Mapping[str, str] | None = None) -> LoadedApprover:
     """Read and check the file. Raises ConfigError with every problem found."""
-    stray = environment_problems(os.environ if environ is None else environ)
-    if stray:
-        raise ConfigError(f"{path}: not read", stray)
-    reading = _Reading(read_regular(path, max_bytes=_FILE_MAX_BYTES), str(path))
-    settings = reading.model(ApproverSettings, (), reading.value, {})
+    file = MachineFile.open(path, environ)
+    settings = file.model(ApproverSettings, (), file.value, {})
     if settings is not None:
-        host = Repository(settings.release_sets.repository).host
-        known = [registry.host for registry in settings.registries]
-        if host not in known:
-            reading.note(
-                ("release_sets", "repository"), f"its registry is not declared; there are {', '.join(sorted(known))}"
-            )
-        for n, name in enumerate(known):
-            if name in known[:n]:
-                reading.note(("registries", n, "host"), f"{name} is already there; name each host once")
-    reading.finish()
+        repository = Repository(settings.release_sets.repository)
+        file.check_hosts(settings.registries, repository, ("release_sets", "repository"))
+    file.finish()
     if settings is None:
         raise ConfigError(f"{path}: refused")
     return LoadedApprover(settings, path)
-
-
-class _Reading(Reading):
-    """Places as the file has them, and no text shown that stands where the name of a secret's file is expected."""
-
-    @property
-    def value(self) -> object:
-        return self._document.value
-
-    def note(self, at: Location, problem: str) -> None:
-        place: Location = ()
-        for n, step in enumerate(at):
-            # The library also names the kind that was chosen, which is no place in the file.
-            if (*place, step) in self._document.lines or n == len(at) - 1:
-                place = (*place, step)
-        if str(at[-1:] and at[-1]).endswith("_file"):
-            problem = problem.partition(", got ")[0]
-        super().note(place, problem)

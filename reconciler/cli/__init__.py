@@ -48,6 +48,7 @@ _COMMANDS: Final[dict[str, _Command]] = {
     "log": _Command("Auditor", "log", "Read and verify the log."),
     "primitive": _Command("Developer", "primitive", "Write the skeleton of a primitive; check one."),
     "changed": _Command("Developer", "changed", "Which images a head changes, and why."),
+    "publish": _Command("Developer", "publish", "In CI: build, push, prove and tag the images that a commit changes."),
     "local": _Command("Developer", "local", "Pull requests of a forge made of bare repositories."),
 }
 

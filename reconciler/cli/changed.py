@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 import click
 
-from state.errors import InvalidValue, Terminal
-
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import pygit2
     from rich.console import RenderableType
 
     from reconciler.adapters.git_changes import Comparer
     from state.change import ChangeRecord
-    from state.git import CommitId
     from state.observed import Catalogue
 
-T = TypeVar("T")
-
 _EXAMPLES_MAX: Final = 5
-_GIT_TIMEOUT_S: Final = 120
-_ROUNDS_MAX: Final = 64
 
 _EPILOG: Final = """\b
 Example, in a pull request's CI job (with the full history: actions/checkout, fetch-depth: 0):
@@ -52,20 +40,16 @@ def command(base: str, head: str, repo: Path, catalogue: str, *, as_json: bool) 
 
     An image is changed if one of its declared inputs at HEAD differs from that at any merge base with BASE.
     """
-    import pygit2
-
     from reconciler.adapters.git_changes import Comparer
+    from reconciler.adapters.git_checkout import checkout, commit_of, fetching
     from reconciler.adapters.git_files import read_catalogue
     from state import canonical
 
-    # Only objects are read here: nothing that another owner's configuration says is run.
-    pygit2.option(pygit2.enums.Option.SET_OWNER_VALIDATION, 0)
-    repository = _repository(repo)
-    try:
-        base_commit, head_commit = _commit(repository, "--base", base), _commit(repository, "--head", head)
+    with checkout(repo) as repository:
+        base_commit, head_commit = commit_of(repository, "--base", base), commit_of(repository, "--head", head)
         comparer = Comparer(repository)
-        declared = _fetching(repository, lambda: read_catalogue(repository, base_commit, catalogue))
-        record = _fetching(repository, lambda: comparer.changes(base_commit, head_commit, declared))
+        declared = fetching(repository, lambda: read_catalogue(repository, base_commit, catalogue))
+        record = fetching(repository, lambda: comparer.changes(base_commit, head_commit, declared))
         if comparer.history.shallow and not record.merge_bases:
             click.echo(
                 "ameide: this clone is shallow, so the merge base may be hidden and every image counts as changed;"
@@ -76,66 +60,6 @@ def command(base: str, head: str, repo: Path, catalogue: str, *, as_json: bool) 
             click.echo(canonical.dumps(record.to_json()))
         else:
             _print(_report(record, declared, comparer))
-    finally:
-        repository.free()
-
-
-def _repository(path: Path) -> pygit2.Repository:
-    import pygit2
-
-    found = pygit2.discover_repository(str(path)) if path.is_dir() else None
-    if found is None:
-        raise InvalidValue(f"--repo {path}: expected a git repository")
-    try:
-        return pygit2.Repository(found)
-    except pygit2.GitError as error:
-        raise InvalidValue(f"--repo {path}: cannot be read: {error}") from error
-
-
-def _commit(repository: pygit2.Repository, option: str, revision: str) -> CommitId:
-    import pygit2
-
-    from state.git import CommitId
-
-    hint = ""
-    if repository.is_shallow:
-        hint = "; this clone is shallow: fetch the full history (actions/checkout: `fetch-depth: 0`)"
-    try:
-        return CommitId(str(repository.revparse_single(revision).peel(pygit2.Commit).id))
-    except (KeyError, ValueError, pygit2.GitError) as error:
-        raise InvalidValue(f"{option} {revision!r}: no such commit in {repository.path}{hint}") from error
-
-
-def _fetching(repository: pygit2.Repository, read: Callable[[], T]) -> T:
-    """What `read` returns; objects that a partial clone left out are fetched by git as it would for a checkout."""
-    from reconciler.adapters.git_tree import MissingObjects
-
-    for _ in range(_ROUNDS_MAX):
-        try:
-            return read()
-        except MissingObjects as missing:
-            for oid in sorted(missing.ids):
-                _lazy_fetch(repository, oid)
-    raise Terminal(f"{repository.path}: objects are missing, and fetching them does not help")
-
-
-def _lazy_fetch(repository: pygit2.Repository, oid: str) -> None:
-    try:
-        done = subprocess.run(
-            ["git", f"--git-dir={repository.path}", "cat-file", "-e", oid],
-            check=False,
-            capture_output=True,
-            timeout=_GIT_TIMEOUT_S,
-            env={**os.environ, "GIT_TERMINAL_PROMPT": "0"},
-            stdin=subprocess.DEVNULL,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise Terminal(f"object {oid} is not in {repository.path}, and git could not fetch it: {error}") from error
-    if done.returncode != 0:
-        raise Terminal(
-            f"object {oid} is not in {repository.path}, and git could not fetch it; clone with `--filter=blob:none`"
-            " or without a filter, and without `--depth`"
-        )
 
 
 def _report(record: ChangeRecord, catalogue: Catalogue, comparer: Comparer) -> list[RenderableType]:

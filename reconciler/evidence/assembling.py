@@ -39,6 +39,7 @@ from reconciler.settings_model import (
     KeyAuthoritySettings,
     KeySignerSettings,
     RepositorySettings,
+    SignerSettings,
     SigstoreAuthoritySettings,
     SigstoreSignerSettings,
     VerificationSettings,
@@ -153,7 +154,12 @@ def releases_of(settings: RepositorySettings, reader: Reader) -> Releases | None
 
 def signer_of(settings: EvidenceSettings) -> tuple[EvidenceSigner, Authority]:
     """Who signs what the reconciler states, and the authority that proves exactly that."""
-    match settings.signer:
+    return signer_from(settings.signer)
+
+
+def signer_from(settings: SignerSettings) -> tuple[EvidenceSigner, Authority]:
+    """A signer, and the authority that proves exactly what it signs. Raises ConfigError."""
+    match settings:
         case KeySignerSettings(key_file=key_file, password_file=password_file):
             signer = KeySigner.from_file(key_file, password_file)
             return signer, KeyAuthority([signer.public_key])

@@ -1,5 +1,7 @@
 """`python -m tests.faults`: kill -9 at every boundary of a first and of a later run and of each command, and many
 random kills.
+
+And a publish of images that ends before each of its steps outside.
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ from tests.faults.crash_matrix import Start, every_answer, every_boundary
 from tests.faults.forks import forks, killed_along_the_way
 from tests.faults.kill_bench import open_bench
 from tests.faults.kill_loop import random_kills
+from tests.faults.producing_matrix import Matrix
+from tests.fixtures.producing import open_yard
 
 KILLS_PER_WORLD = 20
 
@@ -38,6 +42,10 @@ def main() -> int:
                 deaths = sum(1 for _ in every_boundary(bench, start, family=n == 0))
             say(f"killed at each of {deaths} boundaries of a {start} run")
         if not given.no_matrix:
+            with open_yard(root / "producing") as yard:
+                matrix = Matrix(yard)
+                ended = matrix.cut(range(1, matrix.whole() + 1))
+            say(f"ended a publish before each of {ended} steps")
             with open_bench(root / "answers") as bench:
                 say(f"killed at {every_answer(bench, each=True)} answers")
             with ExitStack() as stack:

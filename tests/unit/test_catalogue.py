@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler.catalogue import parse_catalogue
+from reconciler.catalogue import parse_catalogue, parse_recipes
 from reconciler.declared import MAX_BYTES
 from state.errors import ConfigError
 from state.git import CommitId
-from state.observed import Image
+from state.observed import Image, Recipe
 from state.oci import Repository
 
 COMMIT = CommitId("a" * 40)
@@ -150,3 +150,41 @@ def test_a_name_is_a_dns_label(name: str) -> None:
 def test_yaml_that_could_be_read_two_ways_or_is_too_much_is_refused(raw: bytes, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         parse_catalogue(raw, COMMIT)
+
+
+def built(build: str, inputs: str = "[src, go.work]") -> bytes:
+    return image(inputs).replace(b"    platforms", f"    build: {build}\n    platforms".encode())
+
+
+def test_how_an_image_is_built_is_read_beside_what_it_is() -> None:
+    raw = built("{file: src/Dockerfile.main, context: src}")
+    assert parse_recipes(raw, COMMIT) == {"x": Recipe("src/Dockerfile.main", "src")}
+    assert parse_recipes(built("{file: src/Dockerfile}"), COMMIT) == {"x": Recipe("src/Dockerfile", ".")}
+    assert parse_recipes(image(), COMMIT) == {}
+    assert parse_catalogue(raw, COMMIT) == parse_catalogue(image("[src, go.work]"), COMMIT)
+
+
+@pytest.mark.parametrize(
+    ("build", "place", "expected"),
+    [
+        ("{file: ../Dockerfile}", "file", "no empty part"),
+        ("{file: /etc/passwd}", "file", "relative to the top"),
+        ("{file: src/../../x}", "file", "no empty part"),
+        ("{file: other/Dockerfile}", "file", "in none of the image's inputs"),
+        ("{file: srcs/Dockerfile}", "file", "in none of the image's inputs"),
+        ("{file: src/Dockerfile, context: ../src}", "context", "no empty part"),
+        ("{file: src/Dockerfile, context: docs}", "context", "it would be empty"),
+        ("{context: src}", "file", "required"),
+        ("{file: [src/Dockerfile]}", "file", "expected text"),
+        ("{file: src/Dockerfile, args: {A: b}}", "args", "unknown key"),
+    ],
+)
+def test_a_build_that_reads_what_is_not_declared_is_refused(build: str, place: str, expected: str) -> None:
+    (found,) = problems(built(build))
+    assert found.startswith(f"images.x.build.{place} (line ")
+    assert expected in found
+
+
+def test_a_build_that_is_no_mapping_is_refused() -> None:
+    (found,) = problems(built("Dockerfile"))
+    assert "expected a mapping" in found
