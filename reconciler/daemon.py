@@ -14,6 +14,7 @@ from typing import Final
 from reconciler import __version__, wiring
 from reconciler.adapters.clock import SystemClock
 from reconciler.adapters.metrics_prometheus import PrometheusMetrics
+from reconciler.adapters.service_manager import ServiceManager
 from reconciler.adapters.wakeups import Wakeups, Watched
 from reconciler.code_forge import CALL_TIMEOUT_FACTOR
 from reconciler.events import Emitter, Event
@@ -52,12 +53,14 @@ class Daemon:
         config: Path,
         emit: Emitter,
         on_report: Callable[[str, PassReport], None] = lambda _name, _report: None,
+        manager: ServiceManager | None = None,
     ) -> None:
         self._config = config
         self._emit = emit
         self._on_report = on_report
         self._metrics = PrometheusMetrics()
         self._clock = SystemClock()
+        self._manager = manager or ServiceManager(None, self._clock)
         self._loop: Loop | None = None
         self._refused: str | None = None
         self._next: Loaded | None = None
@@ -89,6 +92,7 @@ class Daemon:
         if (loop := self._loop) is not None:
             loop.stop()
         self._stopping.set()
+        self._manager.stopping(self._live_s)
 
     # --- health (web.apps.HealthSource)
 
@@ -122,7 +126,7 @@ class Daemon:
         settings = loaded.settings
         with ExitStack() as stack:
             self._live_s = LIVE_MARGIN_S + CALL_TIMEOUT_FACTOR * settings.request_timeout_s
-            common = stack.enter_context(wiring.shared(loaded, self._emit, self._metrics, self._stopping))
+            common = stack.enter_context(wiring.shared(loaded, self._emit, self._metrics, self._stopping, self._alive))
             wiring.refuse_shared_logs(common)
             tick: Tick = self._tick
             made = {
@@ -131,7 +135,6 @@ class Daemon:
             }
             for repository in made.values():
                 stack.callback(repository.close)
-                repository.start()
             by_name = {r.name: partial(wiring.rules, settings, r) for r in settings.repositories}
             loop = Loop(
                 list(made.values()),
@@ -141,6 +144,7 @@ class Daemon:
                 emit=self._emit,
                 metrics=self._metrics,
                 on_report=self._on_report,
+                on_beat=self._beaten,
             )
             self._loop = loop
             stack.callback(self._forget_loop)
@@ -155,9 +159,15 @@ class Daemon:
                 plans_app.PREFIX: plans.handle,
             }
             host = stack.enter_context(self._host(loaded, below))
+            # Probes are answered while logs are opened, which takes its time.
+            for n, repository in enumerate(made.values(), 1):
+                self._manager.starting(self._live_s, f"opening {repository.name}, {n} of {len(made)}")
+                loop.beat()
+                repository.start()
             stack.enter_context(self._wakeups(loaded, loop))
             self._emit.emit(Event.STARTED, version=__version__, config_digest=loaded.digest, mode=settings.mode.value)
             on_listening(host)
+            self._manager.ready(self._live_s)
             if self._stopping.is_set():
                 loop.stop()
             loop.run()
@@ -168,8 +178,16 @@ class Daemon:
 
     def _tick(self, what: str, done: int, total: int) -> None:
         del what, done, total
+        self._alive()
+
+    def _alive(self) -> None:
         if (loop := self._loop) is not None:
             loop.beat()
+
+    def _beaten(self) -> None:
+        """The loop has shown that it lives; nothing else tells the service manager so."""
+        if self._manager.alive() and not self._stopping.is_set():
+            self._manager.status(self.ready()[1])
 
     def _forget_loop(self) -> None:
         self._loop = None

@@ -141,7 +141,7 @@ class Repository:
             history = self._recorder.history
             newest = history.newest_recorded if self._release is None else history.newest_released
             mode = Mode.OBSERVE if rules.suspended else rules.mode
-            self._previews.observe(look.snapshot.listing, cells, newest, mode, emit)
+            self._previews.observe(look.snapshot.listing, cells, newest, mode, emit, tick=self._sources.tick)
         self._measure(look, cells, made, applied)
         emit.emit(
             Event.PASS_FINISHED,
@@ -236,7 +236,9 @@ class Repository:
         if mode is Mode.OBSERVE:
             return
         now = {}
-        for head, rows in heads_of(cells):
+        by_head = list(heads_of(cells))
+        for n, (head, rows) in enumerate(by_head, 1):
+            self._sources.tick("telling heads", n, len(by_head))
             notes = self.publisher.notes(rows[0].pr, head) if self.publisher is not None else ()
             made = now[head] = status(rows, self._age_s(head), notes=notes)
             if self._reported.get(head) == made:

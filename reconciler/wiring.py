@@ -93,9 +93,15 @@ class Shared:
 
 @contextmanager
 def shared(
-    loaded: Loaded, emit: Emitter, metrics: PrometheusMetrics, stopping: threading.Event | None = None
+    loaded: Loaded,
+    emit: Emitter,
+    metrics: PrometheusMetrics,
+    stopping: threading.Event | None = None,
+    alive: Callable[[], None] = lambda: None,
 ) -> Iterator[Shared]:
     """The clients and threads that every repository uses. Once `stopping` is set, no call is tried again.
+
+    `alive` is called after each piece of work of those threads.
 
     Raises ConfigError for a credential that cannot be used.
     """
@@ -106,7 +112,7 @@ def shared(
         if stop.wait(seconds):
             raise Unavailable("the process is stopping")
 
-    with ThreadExecutor(settings.workers) as executor:
+    with ThreadExecutor(settings.workers, alive) as executor:
         clients = {}
         for registry in settings.registries:
             limits = Limits(

@@ -131,6 +131,7 @@ def run(config: Path, verbose: bool) -> int:
       ameide reconciler run --config /etc/ameide/ameide.yaml
     """
     from reconciler.adapters.clock import SystemClock
+    from reconciler.adapters.service_manager import ServiceManager
     from reconciler.cli.tables import console, show_matrix
     from reconciler.daemon import Daemon, stopping_on_signals
     from reconciler.events import to_stream
@@ -142,7 +143,8 @@ def run(config: Path, verbose: bool) -> int:
             shown[name] = report.cells
             show_matrix(console(), report.cells, f"{name}: after pass {report.pass_id}")
 
-    daemon = Daemon(config, to_stream(sys.stderr, SystemClock()), show)
+    clock = SystemClock()
+    daemon = Daemon(config, to_stream(sys.stderr, clock), show, ServiceManager.of_environment(clock))
     with stopping_on_signals(daemon.stop):
         daemon.run()
     return EXIT_CLEAN
