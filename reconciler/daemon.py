@@ -12,12 +12,12 @@ from types import FrameType
 from typing import Final
 
 from reconciler import __version__, wiring
-from reconciler.adapters.clock import SystemClock
+from reconciler.adapters.clock import SystemClock, SystemRandom
 from reconciler.adapters.metrics_prometheus import PrometheusMetrics
 from reconciler.adapters.service_manager import ServiceManager
 from reconciler.adapters.wakeups import Wakeups, Watched
-from reconciler.code_forge import CALL_TIMEOUT_FACTOR
 from reconciler.events import Emitter, Event
+from reconciler.leadership import Leadership
 from reconciler.looking import Tick
 from reconciler.loop import Condition, Loop
 from reconciler.opening import OpenedLate
@@ -26,6 +26,8 @@ from reconciler.publish_wiring import marker_inboxes
 from reconciler.publishing.board import Boards
 from reconciler.settings import Loaded, load
 from reconciler.settings_forge import LocalForgeSettings
+from reconciler.settings_model import CALL_TIMEOUT_FACTOR
+from reconciler.standby import Waiting, leadership_of
 from reconciler.web import markers as markers_app
 from reconciler.web import plans as plans_app
 from reconciler.web import plugin as plugin_app
@@ -33,7 +35,7 @@ from reconciler.web import webhooks as webhooks_app
 from reconciler.web.apps import Handler, public_app
 from reconciler.web.host import Host
 from reconciler.web.plans import PlanPages
-from state.errors import Fenced, ReconcilerError, Terminal, Transient
+from state.errors import ConfigError, Fenced, ReconcilerError, Terminal, Transient
 from state.oci import Digest
 
 LIVE_MARGIN_S: Final = 60.0
@@ -62,6 +64,8 @@ class Daemon:
         self._clock = SystemClock()
         self._manager = manager or ServiceManager(None, self._clock)
         self._loop: Loop | None = None
+        self._waiting: Waiting | None = None
+        self._leadership: Leadership | None = None
         self._refused: str | None = None
         self._next: Loaded | None = None
         self._failed: Digest | None = None
@@ -74,8 +78,15 @@ class Daemon:
 
         Raises ConfigError at the start; Fenced, LedgerMoved or LogRollback where a log is no longer this writer's.
         """
-        loaded, before = load(self._config), None
+        with self._leading(load(self._config)) as loaded:
+            if loaded is not None:
+                self._work(loaded, on_listening)
+        self._emit.emit(Event.STOPPED, version=__version__)
+
+    def _work(self, loaded: Loaded, on_listening: Callable[[Host], None]) -> None:
+        before: Loaded | None = None
         while not self._stopping.is_set():
+            self._may_act()
             try:
                 loaded, before = self._serve(loaded, on_listening), loaded
             except (Terminal, Transient) as error:
@@ -85,7 +96,6 @@ class Daemon:
                 self._refuse(error)
                 self._failed = loaded.digest
                 loaded, before = before, None
-        self._emit.emit(Event.STOPPED, version=__version__)
 
     def stop(self) -> None:
         """Drain: finish the batch that was begun, push the log, and return from `run`."""
@@ -98,12 +108,14 @@ class Daemon:
 
     def live(self) -> bool:
         """The loop shows signs of life. Outages of others never count: a restart would not mend them."""
-        loop = self._loop
-        return loop is None or loop.heartbeat_age_s() < self._live_s
+        beating = self._waiting or self._loop
+        return beating is None or beating.heartbeat_age_s() < self._live_s
 
     def ready(self) -> tuple[bool, str]:
         """Every repository's last pass was complete and recent, and the configuration on disk is the one in force."""
         loop = self._loop
+        if self._waiting is not None:
+            return False, self._waiting.why
         if loop is None:
             return False, "starting"
         if self._refused is not None:
@@ -119,6 +131,55 @@ class Daemon:
                 notes.append(f"{name}: {standing.unread} reads failed in the last pass, what depends on them is held")
         return True, "; ".join(["ready", *notes])
 
+    # --- standing by
+
+    @contextmanager
+    def _leading(self, loaded: Loaded) -> Iterator[Loaded | None]:
+        """Wait until this replica may work, with the configuration as it then is; None if it is stopped before.
+
+        One that stands alone may work at once.
+        """
+        standby = loaded.settings.standby
+        if standby is None:
+            yield loaded
+            return
+        random = SystemRandom()
+        with leadership_of(standby, random, self._emit, alive=self.live, lost=self._lost_lead) as leadership:
+            self._leadership = leadership
+            host = Host(
+                private=loaded.settings.listen.private,
+                public=None,
+                health=self,
+                metrics=self._metrics.exposition,
+                emitter=self._emit,
+            )
+            self._waiting = Waiting(leadership, standby.retry_period_s, self._clock, random, self._emit)
+            with host:
+                self._manager.ready(self._live_s)
+                leads = self._waiting.until_leading(self._stopping, self._beaten)
+            self._waiting = None
+            if leads:
+                leadership.keep()
+            yield self._newest(loaded) if leads else None
+
+    def _newest(self, loaded: Loaded) -> Loaded:
+        """What is on disk by now, or what was there at the start if that cannot be taken."""
+        try:
+            found = load(self._config)
+            _same_standby(found, loaded)
+        except ReconcilerError as error:
+            self._refuse(error)
+            return loaded
+        return found
+
+    def _lost_lead(self) -> None:
+        if (loop := self._loop) is not None:
+            loop.stop()
+
+    def _may_act(self) -> None:
+        if self._leadership is not None:
+            self._leadership.confirm()
+
     # --- one configuration
 
     def _serve(self, loaded: Loaded, on_listening: Callable[[Host], None]) -> Loaded:
@@ -126,7 +187,11 @@ class Daemon:
         settings = loaded.settings
         with ExitStack() as stack:
             self._live_s = LIVE_MARGIN_S + CALL_TIMEOUT_FACTOR * settings.request_timeout_s
-            common = stack.enter_context(wiring.shared(loaded, self._emit, self._metrics, self._stopping, self._alive))
+            common = stack.enter_context(
+                wiring.shared(
+                    loaded, self._emit, self._metrics, self._stopping, alive=self._alive, may_act=self._may_act
+                )
+            )
             wiring.refuse_shared_logs(common)
             tick: Tick = self._tick
             made = {
@@ -147,6 +212,7 @@ class Daemon:
                 on_beat=self._beaten,
             )
             self._loop = loop
+            self._may_act()
             stack.callback(self._forget_loop)
             webhooks = wiring.webhooks_of(common, made, loop.hint)
             plugin = wiring.plugin_of(common, made)
@@ -255,11 +321,17 @@ class Daemon:
 
     def _rehearse(self, found: Loaded, loaded: Loaded) -> None:
         """Raise what a start with `found` would raise, while everything still runs with `loaded`."""
+        _same_standby(found, loaded)
         wiring.rehearse(found, self._emit, self._metrics, loaded.settings.repositories)
         now, then = loaded.settings.listen, found.settings.listen
         held = {now.private, now.public}
         private, public = (None if address in held else address for address in (then.private, then.public))
         Host(private=private, public=public, health=self, metrics=self._metrics.exposition, emitter=self._emit).stop()
+
+
+def _same_standby(found: Loaded, loaded: Loaded) -> None:
+    if found.settings.standby != loaded.settings.standby:
+        raise ConfigError("standby: changes with a restart alone; restart every replica")
 
 
 @contextmanager

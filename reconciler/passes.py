@@ -87,6 +87,7 @@ class Repository:
         release: ReleaseTargets | None = None,
         previews: Previews | None = None,
         publish: PublishTargets | None = None,
+        intents_on_remote: bool = False,
     ) -> None:
         self.name = name
         self._previews = previews
@@ -96,7 +97,7 @@ class Repository:
         self._reporting = reporting
         self._acceptances = acceptances
         self._release = release
-        self._recorder = Recorder.opened(log)
+        self._recorder = Recorder.opened(log, intents_on_remote=intents_on_remote)
         self.publisher = Publisher(publish, self._recorder, log) if publish is not None else None
         self._observer = Observer(sources, self._recorder.history, self._recorder.read)
         self._backoff: Backoff[CommitId] = Backoff(sources.clock, sources.random)
@@ -141,6 +142,7 @@ class Repository:
             history = self._recorder.history
             newest = history.newest_recorded if self._release is None else history.newest_released
             mode = Mode.OBSERVE if rules.suspended else rules.mode
+            self._recorder.confirm()
             self._previews.observe(look.snapshot.listing, cells, newest, mode, emit, tick=self._sources.tick)
         self._measure(look, cells, made, applied)
         emit.emit(
@@ -243,6 +245,7 @@ class Repository:
             made = now[head] = status(rows, self._age_s(head), notes=notes)
             if self._reported.get(head) == made:
                 continue
+            self._recorder.confirm()
             try:
                 self._reporting.status.report(head, *made)
             except ReconcilerError as error:

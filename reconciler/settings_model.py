@@ -8,7 +8,7 @@ rest has a built-in constant.
 from __future__ import annotations
 
 from collections import Counter
-from typing import Annotated, Literal, Self, TypeAlias
+from typing import Annotated, Final, Literal, Self, TypeAlias
 
 from pydantic import Field, field_validator, model_validator
 
@@ -16,6 +16,7 @@ from reconciler.settings_forge import ForgeSettings
 from reconciler.settings_janitor import JanitorSettings, TagGcSettings
 from reconciler.settings_lane import LaneSettings
 from reconciler.settings_publish import ApprovalsSettings, TargetSettings
+from reconciler.settings_standby import StandbySettings
 from reconciler.settings_types import (
     AbsolutePath,
     Address,
@@ -35,6 +36,9 @@ from reconciler.webhooks.signatures import Sender
 from state.observed import BaselinePolicy, Mode
 from state.oci import Repository
 from state.verdict import Level
+
+CALL_TIMEOUT_FACTOR: Final = 4
+"""One call with all its tries, or one fetch, may take so many times `request_timeout_s`."""
 
 
 class ListenSettings(Section):
@@ -320,7 +324,7 @@ class LogSettings(Section):
     key_file: AbsolutePath
     """The OpenSSH private key that signs the log; mode 0600."""
     writer: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
-    """Name of this writer in the log; two replicas need two names."""
+    """Name of this writer in the log; two replicas need two names. With `standby` the host's name is put after it."""
     remote: LogUrl | None = None
     """Where the log is pushed to: https://host/path or an absolute path; null keeps it on this machine."""
     remote_credential_file: AbsolutePath | None = None
@@ -393,6 +397,8 @@ class Settings(Section):
     """Seconds after which an outside call without an answer is given up."""
     workers: int = Field(default=16, ge=1, le=128)
     """Outside calls side by side, at most."""
+    standby: StandbySettings | None = None
+    """Several replicas of which one works; null for one alone. Requires `log.remote` in every repository."""
     registries: tuple[RegistrySettings, ...] = Field(min_length=1, max_length=100)
     """Every registry host that the catalogues name."""
     repositories: tuple[RepositorySettings, ...] = Field(min_length=1, max_length=1000)

@@ -23,9 +23,10 @@ from reconciler.adapters.registry_limits import Limits
 from reconciler.adapters.registry_oras import OrasRegistry
 from reconciler.adapters.registry_router import Registries
 from reconciler.adapters.signer_ssh import SshSigner
-from reconciler.code_forge import CALL_TIMEOUT_FACTOR, CodeForge, opened
+from reconciler.code_forge import CodeForge, opened
 from reconciler.events import Emitter
 from reconciler.evidence.assembling import hand_over_of, release_targets_of, releases_of, verifier_of
+from reconciler.guarded_log import GuardedLog
 from reconciler.looking import Look, Rules, Sources, Tick
 from reconciler.observe import Observer
 from reconciler.opening import OpenedLate, Writer, is_outage
@@ -33,6 +34,8 @@ from reconciler.passes import Reporting, Repository
 from reconciler.previews import LabelMode, Previews
 from reconciler.publish_wiring import publish_targets_of
 from reconciler.settings import Loaded, RepositorySettings, Settings, to_policy
+from reconciler.settings_model import CALL_TIMEOUT_FACTOR
+from reconciler.standby import writer_name
 from reconciler.web.plugin import Plugin, Source
 from reconciler.web.webhooks import Hook, Webhooks
 from state.entry import Entry
@@ -89,6 +92,8 @@ class Shared:
     metrics: PrometheusMetrics
     emit: Emitter
     stopping: threading.Event
+    may_act: Callable[[], None] = lambda: None
+    """Raises Fenced where this process may not write any more, although its logs know nothing of it yet."""
 
 
 @contextmanager
@@ -97,7 +102,9 @@ def shared(
     emit: Emitter,
     metrics: PrometheusMetrics,
     stopping: threading.Event | None = None,
+    *,
     alive: Callable[[], None] = lambda: None,
+    may_act: Callable[[], None] = lambda: None,
 ) -> Iterator[Shared]:
     """The clients and threads that every repository uses. Once `stopping` is set, no call is tried again.
 
@@ -136,7 +143,7 @@ def shared(
                 pace=time.sleep,  # a batch that was begun is finished, at its pace
             )
         try:
-            yield Shared(settings, clock, random, executor, Registries(clients), metrics, emit, stop)
+            yield Shared(settings, clock, random, executor, Registries(clients), metrics, emit, stop, may_act)
         finally:
             for client in clients.values():
                 client.close()
@@ -209,12 +216,13 @@ def writer(common: Shared, repository: RepositorySettings, tick: Tick | None = N
             repository.name,
             sources,
             common.registries,
-            log,
+            GuardedLog(log, common.may_act),
             reporting,
             acceptances=accepted,
             release=release,
             previews=previews,
             publish=publish,
+            intents_on_remote=common.settings.standby is not None,
         )
         yield Writer(made, forge.identity.id, previews)
 
@@ -278,7 +286,7 @@ def open_log(common: Shared, repository: RepositorySettings, repository_id: int)
         ROLE,
         sign=signer.sign,
         public_key=signer.public_key(),
-        writer=settings.writer,
+        writer=writer_name(common.settings, settings),
         now=common.clock.now,
         tips_dir=common.settings.state_dir / "tips",
         remote=settings.remote,

@@ -30,6 +30,7 @@ pytest_plugins: list[str] = [
     "tests.fixtures.kubernetes_real",
     "tests.fixtures.sigstore",
     "tests.fixtures.approving",
+    "tests.fixtures.standby",
 ]
 
 
