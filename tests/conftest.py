@@ -48,6 +48,8 @@ settings.load_profile("ameide")
 
 _PROGRAMS: Final = {
     "distribution": Program(shutil.which("docker-registry"), "docker-registry", "apt-get install docker-registry"),
+    "buildah": Program(shutil.which("buildah"), "buildah", "apt-get install buildah"),
+    "debootstrap": Program(shutil.which("debootstrap"), "debootstrap", "apt-get install debootstrap"),
     "systemd": Program(shutil.which("systemd-analyze"), "systemd-analyze", "apt-get install systemd"),
     "go": Program(shutil.which("go"), "go", "install Go 1.22 or newer"),
     "node": Program(shutil.which("node") and shutil.which("npm"), "node with npm", "install Node.js 20 or newer"),
