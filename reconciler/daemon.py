@@ -146,6 +146,8 @@ class Daemon:
         random = SystemRandom()
         with leadership_of(standby, random, self._emit, alive=self.live, lost=self._lost_lead) as leadership:
             self._leadership = leadership
+            # Between two tries lie a pause and two calls, all of them bounded by the lease's own times.
+            self._live_s = LIVE_MARGIN_S + 2 * standby.lease_duration_s
             host = Host(
                 private=loaded.settings.listen.private,
                 public=None,
