@@ -45,6 +45,9 @@ format: $(STAMP) ## Rewrite the sources in the project's format
 
 lock: ## Resolve the dependencies anew (needs uv)
 	uv pip compile --universal --generate-hashes --no-header --group dev pyproject.toml -o requirements.lock
+	uv pip compile --universal --generate-hashes --no-header -c requirements.lock pyproject.toml -o requirements-run.lock
+	uv pip compile --universal --generate-hashes --no-header -c requirements.lock --group build \
+		-o requirements-build.lock
 
 clean:
 	rm -rf $(VENV) demo build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -35,12 +35,10 @@ from reconciler.settings_forge import (
     HttpForgeSettings,
     LocalForgeSettings,
 )
-from reconciler.settings_model import RepositorySettings, Settings
+from reconciler.settings_model import CALL_TIMEOUT_FACTOR, RepositorySettings, Settings
 from state.observed import Mode
 
 _HEADERS: Final = {"github": HEADERS, "gitea": forge_gitea.HEADERS, "gitlab": forge_gitlab.HEADERS}
-CALL_TIMEOUT_FACTOR: Final = 4
-"""One call with all its tries, or one fetch, may take so many times `request_timeout_s`."""
 READS: Final[Mapping[str, str]] = {"metadata": "read", "contents": "read", "pull_requests": "read"}
 """What a GitHub App's installation has to grant to look."""
 WRITES: Final[Mapping[str, str]] = {"checks": "write"}

@@ -12,11 +12,12 @@ from types import FrameType
 from typing import Final
 
 from reconciler import __version__, telling, wiring
-from reconciler.adapters.clock import SystemClock
+from reconciler.adapters.clock import SystemClock, SystemRandom
 from reconciler.adapters.metrics_prometheus import PrometheusMetrics
+from reconciler.adapters.service_manager import ServiceManager
 from reconciler.adapters.wakeups import Wakeups, Watched
-from reconciler.code_forge import CALL_TIMEOUT_FACTOR
 from reconciler.events import Emitter, Event
+from reconciler.leadership import Leadership
 from reconciler.log_size import log_size_bytes
 from reconciler.looking import Tick
 from reconciler.loop import Condition, Loop
@@ -28,6 +29,8 @@ from reconciler.publish_wiring import marker_inboxes
 from reconciler.publishing.board import Boards
 from reconciler.settings import Loaded, load
 from reconciler.settings_forge import LocalForgeSettings
+from reconciler.settings_model import CALL_TIMEOUT_FACTOR
+from reconciler.standby import Waiting, leadership_of
 from reconciler.status_wiring import status_pages
 from reconciler.web import markers as markers_app
 from reconciler.web import plans as plans_app
@@ -36,7 +39,7 @@ from reconciler.web import webhooks as webhooks_app
 from reconciler.web.apps import Handler, public_app
 from reconciler.web.host import Host
 from reconciler.web.plans import PlanPages
-from state.errors import Fenced, IntegrityError, ReconcilerError, Terminal, Transient
+from state.errors import ConfigError, Fenced, IntegrityError, ReconcilerError, Terminal, Transient
 from state.oci import Digest
 
 LIVE_MARGIN_S: Final = 60.0
@@ -58,13 +61,17 @@ class Daemon:
         config: Path,
         emit: Emitter,
         on_report: Callable[[str, PassReport], None] = lambda _name, _report: None,
+        manager: ServiceManager | None = None,
     ) -> None:
         self._config = config
         self._emit = emit
         self._on_report = on_report
         self._metrics = PrometheusMetrics()
         self._clock = SystemClock()
+        self._manager = manager or ServiceManager(None, self._clock)
         self._loop: Loop | None = None
+        self._waiting: Waiting | None = None
+        self._leadership: Leadership | None = None
         self._refused: str | None = None
         self._next: Loaded | None = None
         self._failed: Digest | None = None
@@ -78,8 +85,15 @@ class Daemon:
 
         Raises ConfigError at the start; Fenced, LedgerMoved or LogRollback where a log is no longer this writer's.
         """
-        loaded, before = load(self._config), None
+        with self._leading(load(self._config)) as loaded:
+            if loaded is not None:
+                self._work(loaded, on_listening)
+        self._emit.emit(Event.STOPPED, version=__version__)
+
+    def _work(self, loaded: Loaded, on_listening: Callable[[Host], None]) -> None:
+        before: Loaded | None = None
         while not self._stopping.is_set():
+            self._may_act()
             try:
                 loaded, before = self._serve(loaded, on_listening), loaded
             except (Terminal, Transient) as error:
@@ -89,24 +103,26 @@ class Daemon:
                 self._refuse(error)
                 self._failed = loaded.digest
                 loaded, before = before, None
-        self._emit.emit(Event.STOPPED, version=__version__)
 
     def stop(self) -> None:
         """Drain: finish the batch that was begun, push the log, and return from `run`."""
         if (loop := self._loop) is not None:
             loop.stop()
         self._stopping.set()
+        self._manager.stopping(self._live_s)
 
     # --- health (web.apps.HealthSource)
 
     def live(self) -> bool:
         """The loop shows signs of life. Outages of others never count: a restart would not mend them."""
-        loop = self._loop
-        return loop is None or loop.heartbeat_age_s() < self._live_s
+        beating = self._waiting or self._loop
+        return beating is None or beating.heartbeat_age_s() < self._live_s
 
     def ready(self) -> tuple[bool, str]:
         """Every repository's last pass was complete and recent, and the configuration on disk is the one in force."""
         loop = self._loop
+        if self._waiting is not None:
+            return False, self._waiting.why
         if loop is None:
             return False, "starting"
         if self._refused is not None:
@@ -122,6 +138,57 @@ class Daemon:
                 notes.append(f"{name}: {standing.unread} reads failed in the last pass, what depends on them is held")
         return True, "; ".join(["ready", *notes])
 
+    # --- standing by
+
+    @contextmanager
+    def _leading(self, loaded: Loaded) -> Iterator[Loaded | None]:
+        """Wait until this replica may work, with the configuration as it then is; None if it is stopped before.
+
+        One that stands alone may work at once.
+        """
+        standby = loaded.settings.standby
+        if standby is None:
+            yield loaded
+            return
+        random = SystemRandom()
+        with leadership_of(standby, random, self._emit, alive=self.live, lost=self._lost_lead) as leadership:
+            self._leadership = leadership
+            # Between two tries lie a pause and two calls, all of them bounded by the lease's own times.
+            self._live_s = LIVE_MARGIN_S + 2 * standby.lease_duration_s
+            host = Host(
+                private=loaded.settings.listen.private,
+                public=None,
+                health=self,
+                metrics=self._metrics.exposition,
+                emitter=self._emit,
+            )
+            self._waiting = Waiting(leadership, standby.retry_period_s, self._clock, random, self._emit)
+            with host:
+                self._manager.ready(self._live_s)
+                leads = self._waiting.until_leading(self._stopping, self._beaten)
+            self._waiting = None
+            if leads:
+                leadership.keep()
+            yield self._newest(loaded) if leads else None
+
+    def _newest(self, loaded: Loaded) -> Loaded:
+        """What is on disk by now, or what was there at the start if that cannot be taken."""
+        try:
+            found = load(self._config)
+            _same_standby(found, loaded)
+        except ReconcilerError as error:
+            self._refuse(error)
+            return loaded
+        return found
+
+    def _lost_lead(self) -> None:
+        if (loop := self._loop) is not None:
+            loop.stop()
+
+    def _may_act(self) -> None:
+        if self._leadership is not None:
+            self._leadership.confirm()
+
     # --- one configuration
 
     def _serve(self, loaded: Loaded, on_listening: Callable[[Host], None]) -> Loaded:
@@ -130,7 +197,11 @@ class Daemon:
         with ExitStack() as stack:
             self._live_s = LIVE_MARGIN_S + CALL_TIMEOUT_FACTOR * settings.request_timeout_s
             stack.enter_context(telling.traced(settings, self._clock, self._metrics))
-            common = stack.enter_context(wiring.shared(loaded, self._emit, self._metrics, self._stopping))
+            common = stack.enter_context(
+                wiring.shared(
+                    loaded, self._emit, self._metrics, self._stopping, alive=self._alive, may_act=self._may_act
+                )
+            )
             wiring.refuse_shared_logs(common)
             tick: Tick = self._tick
             made = {
@@ -139,7 +210,6 @@ class Daemon:
             }
             for repository in made.values():
                 stack.callback(repository.close)
-                repository.start()
             sender = stack.enter_context(
                 telling.notified(
                     settings,
@@ -160,8 +230,10 @@ class Daemon:
                 metrics=self._metrics,
                 on_report=partial(self._passed, sender, {r.name: r.log.path for r in settings.repositories}),
                 on_failure=partial(_failed, sender),
+                on_beat=self._beaten,
             )
             self._loop = loop
+            self._may_act()
             stack.callback(self._forget_loop)
             webhooks = wiring.webhooks_of(common, made, loop.hint)
             plugin = wiring.plugin_of(common, made)
@@ -175,10 +247,16 @@ class Daemon:
             }
             pages = status_pages(loaded, made, self, loop, self._metrics)
             host = stack.enter_context(self._host(loaded, below, None if pages is None else pages.handle))
+            # Probes are answered while logs are opened, which takes its time.
+            for n, repository in enumerate(made.values(), 1):
+                self._manager.starting(self._live_s, f"opening {repository.name}, {n} of {len(made)}")
+                loop.beat()
+                repository.start()
             stack.enter_context(self._wakeups(loaded, loop))
             self._in_force(loaded.digest)
             self._emit.emit(Event.STARTED, version=__version__, config_digest=loaded.digest, mode=settings.mode.value)
             on_listening(host)
+            self._manager.ready(self._live_s)
             if self._stopping.is_set():
                 loop.stop()
             loop.run()
@@ -204,8 +282,16 @@ class Daemon:
 
     def _tick(self, what: str, done: int, total: int) -> None:
         del what, done, total
+        self._alive()
+
+    def _alive(self) -> None:
         if (loop := self._loop) is not None:
             loop.beat()
+
+    def _beaten(self) -> None:
+        """The loop has shown that it lives; nothing else tells the service manager so."""
+        if self._manager.alive() and not self._stopping.is_set():
+            self._manager.status(self.ready()[1])
 
     def _forget_loop(self) -> None:
         self._loop = None
@@ -276,6 +362,7 @@ class Daemon:
 
     def _rehearse(self, found: Loaded, loaded: Loaded) -> None:
         """Raise what a start with `found` would raise, while everything still runs with `loaded`."""
+        _same_standby(found, loaded)
         wiring.rehearse(found, self._emit, self._metrics, loaded.settings.repositories)
         now, then = loaded.settings.listen, found.settings.listen
         held = {now.private, now.public}
@@ -286,6 +373,11 @@ class Daemon:
 def _failed(sender: Sender | None, name: str, error: ReconcilerError) -> None:
     if sender is not None and isinstance(error, IntegrityError):
         sender.violated(name)
+
+
+def _same_standby(found: Loaded, loaded: Loaded) -> None:
+    if found.settings.standby != loaded.settings.standby:
+        raise ConfigError("standby: changes with a restart alone; restart every replica")
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from reconciler import doctor_registry, doctor_repository
+from reconciler import doctor_registry, doctor_repository, doctor_standby
 from reconciler.findings import Finding, Status, attempt
 from reconciler.ports import Clock, Random
 from reconciler.settings import Loaded
@@ -40,6 +40,7 @@ def diagnose(loaded: Loaded, clock: Clock, random: Random) -> Iterator[Finding]:
     yield from doctor_registry.undeclared(settings, catalogues)
     for registry in settings.registries:
         yield from doctor_registry.diagnose(registry, settings, catalogues, clock, random)
+    yield from doctor_standby.diagnose(settings.standby, clock)
     yield _clock(clock, wall, steady)
 
 

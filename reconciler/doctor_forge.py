@@ -18,7 +18,6 @@ from reconciler.adapters.git_push_probe import may_push
 from reconciler.adapters.git_remote import remote
 from reconciler.adapters.metrics_prometheus import PrometheusMetrics
 from reconciler.code_forge import (
-    CALL_TIMEOUT_FACTOR,
     PROPOSES,
     READS,
     WRITES,
@@ -36,7 +35,7 @@ from reconciler.settings_forge import (
     HttpForgeSettings,
     LocalForgeSettings,
 )
-from reconciler.settings_model import RepositorySettings, Settings
+from reconciler.settings_model import CALL_TIMEOUT_FACTOR, RepositorySettings, Settings
 from reconciler.token_use import TokenUse
 from state.errors import ReconcilerError, Terminal
 from state.observed import Mode

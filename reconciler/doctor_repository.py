@@ -22,14 +22,14 @@ from reconciler.adapters.metrics_prometheus import PrometheusMetrics
 from reconciler.adapters.sbom_syft import check_program
 from reconciler.adapters.signer_ssh import SshSigner
 from reconciler.catalogue import parse_catalogue
-from reconciler.code_forge import CALL_TIMEOUT_FACTOR, CodeForge, opened
+from reconciler.code_forge import CodeForge, opened
 from reconciler.evidence.assembling import authority_of, signer_of
 from reconciler.evidence.carrying import BUNDLE_SUFFIX
 from reconciler.findings import Finding, Status, attempt, secret
 from reconciler.ports import Clock, Random, RepositoryIdentity
 from reconciler.settings import RepositorySettings, Settings
 from reconciler.settings_forge import LocalForgeSettings
-from reconciler.settings_model import EvidenceSettings, GitOpsSettings
+from reconciler.settings_model import CALL_TIMEOUT_FACTOR, EvidenceSettings, GitOpsSettings
 from state import log_read, log_verify
 from state.errors import ConfigError, Denied, ReconcilerError, Terminal, Transient
 from state.git import CommitId, RefName

@@ -145,6 +145,14 @@ class Event(StrEnum):
     """A removal that had its turn was not made; `result` and `detail` say why."""
     WATCH_FAILED = "watch_failed", Level.WARNING
     """A directory cannot be watched: changes are noticed by the timer only. Watching is tried again."""
+    STANDING_BY = "standing_by"
+    """Another replica holds the lease `name`; this one takes over when that ends. `detail` names the holder."""
+    LEADERSHIP_TAKEN = "leadership_taken"
+    """This replica holds the lease from now on, and opens its logs."""
+    LEADERSHIP_LOST = "leadership_lost", Level.WARNING
+    """The lease could not be renewed, for `detail`: this replica writes nothing more and ends, to stand by anew."""
+    LEASE_NOT_READ = "lease_not_read", Level.WARNING
+    """The lease could not be read or written while standing by; it is tried again."""
     WRITER_FENCED = "writer_fenced", Level.ERROR
     """Another writer took over the log: this one stops. Two processes must not share a role."""
     INTEGRITY_VIOLATED = "integrity_violated", Level.ERROR

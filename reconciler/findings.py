@@ -10,6 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
+from reconciler.secret_modes import open_to_others
 from state.errors import ReconcilerError
 
 
@@ -45,7 +46,7 @@ def secret(check: str, path: Path) -> Finding:
         return Finding(check, Status.FAIL, f"{path}: {error.strerror}", "put the file there, or mount the secret")
     if not stat.S_ISREG(mode) or not os.access(path, os.R_OK):
         return Finding(check, Status.FAIL, f"{path}: not a regular file that this user can read", f"chmod 600 {path}")
-    if mode & 0o077:
+    if open_to_others(path):
         found = f"{path}: mode {stat.S_IMODE(mode):04o} lets others of this machine read or change it"
         return Finding(check, Status.WARN, found, f"chmod 600 {path}; in Kubernetes set the volume's defaultMode")
     return Finding(check, Status.OK, f"{path}: mode {stat.S_IMODE(mode):04o}")

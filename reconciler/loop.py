@@ -85,6 +85,7 @@ class Loop:
         metrics: Metrics,
         on_report: Callable[[str, PassReport], None] = lambda _name, _report: None,
         on_failure: Callable[[str, ReconcilerError], None] = lambda _name, _error: None,
+        on_beat: Callable[[], None] = lambda: None,
     ) -> None:
         self._repositories = {r.name: r for r in repositories}
         self._rules = rules
@@ -93,6 +94,7 @@ class Loop:
         self._metrics = metrics
         self._on_report = on_report
         self._on_failure = on_failure
+        self._on_beat = on_beat
         self._backoff: Backoff[str] = Backoff(clock, random)
         self._lock = threading.Lock()
         # Not an Event: a signal handler puts into it while the same thread may be inside `get`, which an Event's lock
@@ -137,8 +139,9 @@ class Loop:
         return self._stop.is_set()
 
     def beat(self) -> None:
-        """A sign of life from inside a long pass."""
+        """A sign of life: a step of the loop, or from inside a long pass one of its steps, in whatever thread of it."""
         self._beat_s = self._clock.monotonic_s()
+        self._on_beat()
 
     def heartbeat_age_s(self) -> float:
         """Seconds since the loop last showed that it lives."""
@@ -171,13 +174,14 @@ class Loop:
     def step(self) -> float:
         """Give every repository that is due its pass; return the seconds until the next one is."""
         for name, repository in self._repositories.items():
-            self._beat_s = self._clock.monotonic_s()
+            self.beat()
             if self.stopping:
                 return 0.0
             if self._is_due(name):
                 with carrying(name=name):
                     self._pass(name, repository)
-        self._beat_s = now = self._clock.monotonic_s()
+        self.beat()
+        now = self._clock.monotonic_s()
         with self._lock:
             dirty = self._dirty - self._backoff.waiting()
         if dirty:
@@ -203,7 +207,7 @@ class Loop:
         standing = self._standing[name]
         try:
             with span("pass", ameide_repository=name), self._metrics.timed("pass", repository=name):
-                report = repository.run_pass(rules, hints, lambda: self.stopping)
+                report = repository.run_pass(rules, hints, self._asked_to_stop)
         except (Fenced, LedgerMoved, LogRollback) as error:
             # What this process remembers of the log is no longer the log: only a fresh start may go on (ADR 6).
             self._set(name, Condition.STALLED, error, STALLED_RETRY_S)
@@ -239,6 +243,11 @@ class Loop:
                 standing.due_s = now
             self._on_report(name, report)
         self._metrics.count("passes", repository=name, result=standing.condition.value)
+
+    def _asked_to_stop(self) -> bool:
+        """For passes, which ask between two steps: that they ask is a sign of life."""
+        self.beat()
+        return self.stopping
 
     def _set(self, name: str, condition: Condition, error: ReconcilerError, wait_s: float) -> None:
         standing = self._standing[name]

@@ -101,6 +101,7 @@ class Repository:
         previews: Previews | None = None,
         publish: PublishTargets | None = None,
         mirror: Callable[[CommitId], None] | None = None,
+        intents_on_remote: bool = False,
     ) -> None:
         """`mirror` brings the log's mirror up to an entry; what it raises is told, and stops nothing."""
         self.name = name
@@ -112,7 +113,7 @@ class Repository:
         self._reporting = reporting
         self._acceptances = acceptances
         self._release = release
-        self._recorder = Recorder.opened(log)
+        self._recorder = Recorder.opened(log, intents_on_remote=intents_on_remote)
         self.publisher = Publisher(publish, self._recorder, log) if publish is not None else None
         self._observer = Observer(sources, self._recorder.history, self._recorder.read)
         self._backoff: Backoff[CommitId] = Backoff(sources.clock, sources.random)
@@ -216,7 +217,8 @@ class Repository:
             history = self._recorder.history
             newest = history.newest_recorded if self._release is None else history.newest_released
             mode = Mode.OBSERVE if rules.suspended else rules.mode
-            self._previews.observe(look.snapshot.listing, cells, newest, mode, emit)
+            self._recorder.confirm()
+            self._previews.observe(look.snapshot.listing, cells, newest, mode, emit, tick=self._sources.tick)
 
     def _tell_holds(self, made: Plan, emit: Emitter) -> None:
         """A line for each gap that is held since this pass; after so many the count in `pass_finished` has to do."""
@@ -310,11 +312,14 @@ class Repository:
         if mode is Mode.OBSERVE:
             return
         now = {}
-        for head, rows in heads_of(cells):
+        by_head = list(heads_of(cells))
+        for n, (head, rows) in enumerate(by_head, 1):
+            self._sources.tick("telling heads", n, len(by_head))
             notes = self.publisher.notes(rows[0].pr, head) if self.publisher is not None else ()
             made = now[head] = status(rows, self._age_s(head), notes=notes)
             if self._reported.get(head) == made:
                 continue
+            self._recorder.confirm()
             try:
                 self._reporting.status.report(head, *made)
             except ReconcilerError as error:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from reconciler.events import Emitter, Event
+from reconciler.looking import Tick, no_tick
 from reconciler.matrix import Cell
 from reconciler.ports import Clock, LabelWriter, PreviewRefresh
 from reconciler.readiness import Readiness, label_changes, seen_in
@@ -52,7 +53,14 @@ class Previews:
         """Pull requests that are not open any more and are to lose the label."""
 
     def observe(
-        self, listing: Listing, cells: Iterable[Cell], remembered: Mapping[int, CommitId], mode: Mode, emit: Emitter
+        self,
+        listing: Listing,
+        cells: Iterable[Cell],
+        remembered: Mapping[int, CommitId],
+        mode: Mode,
+        emit: Emitter,
+        *,
+        tick: Tick = no_tick,
     ) -> None:
         """Take up what a pass saw. An incomplete listing changes nothing; a label that fails is tried again."""
         if not listing.complete:
@@ -73,7 +81,9 @@ class Previews:
             except (Transient, Denied, Terminal) as error:
                 emit.emit(Event.REFRESH_FAILED, error=str(error))
         if self._label is not None:
-            for number, wanted in label_changes(listing, seen, served, self._label.label):
+            changes = list(label_changes(listing, seen, served, self._label.label))
+            for n, (number, wanted) in enumerate(changes, 1):
+                tick("setting labels", n, len(changes))
                 self._set(self._label, number, wanted, emit)
             self._closed = {n for n in sorted(self._closed) if not self._set(self._label, n, False, emit)}
 

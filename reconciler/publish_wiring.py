@@ -16,7 +16,6 @@ from reconciler.adapters.markers_joined import JoinedMarkers
 from reconciler.adapters.markers_posted import PostedMarkers
 from reconciler.adapters.signer_ssh import SshSigner
 from reconciler.adapters.used_tokens import UsedTokens
-from reconciler.code_forge import CALL_TIMEOUT_FACTOR
 from reconciler.events import Emitter, Event
 from reconciler.evidence.assembling import signer_of
 from reconciler.evidence.authority import Authority
@@ -29,7 +28,7 @@ from reconciler.ports import Clock, Markers, Metrics, Random
 from reconciler.publishing.lanes import Lane
 from reconciler.publishing.publisher import PublishTargets
 from reconciler.publishing.releases import PublishedSets
-from reconciler.settings_model import RepositorySettings, Settings
+from reconciler.settings_model import CALL_TIMEOUT_FACTOR, RepositorySettings, Settings
 from reconciler.settings_publish import ApprovalsSettings, CarrierSettings, TargetSettings
 from reconciler.web.markers import Inbox, MarkerInboxes
 from state.errors import ReconcilerError

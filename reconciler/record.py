@@ -18,8 +18,9 @@ from state.plan import PLANNER_VERSION, Plan
 class Recorder:
     """The only way to append: each entry is on disk before it counts in `history`."""
 
-    def __init__(self, log: LogStore, history: History) -> None:
+    def __init__(self, log: LogStore, history: History, *, intents_on_remote: bool = False) -> None:
         self._log = log
+        self._intents_on_remote = intents_on_remote
         self.history = history
         self.sequence = -1
         """The sequence number of the newest entry."""
@@ -29,10 +30,12 @@ class Recorder:
         """Entries by kind that this process has appended."""
 
     @classmethod
-    def opened(cls, log: LogStore) -> Recorder:
-        """With the history of every entry so far. Raises IntegrityError or InvalidValue if they do not add up."""
+    def opened(cls, log: LogStore, *, intents_on_remote: bool = False) -> Recorder:
+        """With the history of every entry so far. With `intents_on_remote` an intent is acted upon once it is there.
+
+        Raises IntegrityError or InvalidValue if they do not add up."""
         history = History()
-        made = cls(log, history)
+        made = cls(log, history, intents_on_remote=intents_on_remote)
         for logged in log.entries():
             history.apply(logged.id, logged.entry)
             made._note(logged)
@@ -47,11 +50,16 @@ class Recorder:
         self._log.confirm()
 
     def append(self, kind: Kind, body: Mapping[str, Json], blobs: Mapping[str, bytes] | None = None) -> CommitId:
-        """Append one entry and return its id. Raises LedgerMoved, Fenced or Transient; then nothing counts."""
+        """Append one entry and return its id. Raises LedgerMoved, Fenced or Transient; then nothing counts.
+
+        Only an intent that the log's remote did not take counts all the same: it is open, and closed by the next pass.
+        """
         logged = self._log.append(kind, body, blobs)
         self.history.apply(logged.id, logged.entry)
         self._note(logged)
         self.appended[kind] += 1
+        if kind is Kind.INTENT and self._intents_on_remote:
+            self._log.push()
         return logged.id
 
     def _note(self, logged: Logged) -> None:

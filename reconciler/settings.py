@@ -192,6 +192,8 @@ def _cross_problems(settings: Settings) -> Iterable[tuple[Location, str]]:
         expected = _SENDERS.get(repository.forge.kind)
         if repository.webhook is not None and expected not in {None, repository.webhook.sender}:
             yield (*at, "webhook", "sender"), f"expected {expected} for this forge, got {repository.webhook.sender}"
+        if settings.standby is not None and log.remote is None:
+            yield (*at, "log", "remote"), "required with standby: who takes over goes on where the log's remote is"
         yield from _publish_problems(settings, repository, at)
         yield from _role_problems(repository, at)
         if str(log.path) in (repository.forge.git_url, repository.gitops.url.removeprefix("file://")):

@@ -23,10 +23,13 @@ def _server(text: str) -> str:
     return text
 
 
+ApiServer = Annotated[str, Field(max_length=300), AfterValidator(_server)]
+
+
 class JanitorSettings(Section):
     """The janitor of preview namespaces (docs/janitor.md)."""
 
-    server: Annotated[str, Field(max_length=300), AfterValidator(_server)]
+    server: ApiServer
     """Address of the cluster's API server; in the cluster https://kubernetes.default.svc."""
     token_file: AbsolutePath
     """File with the service account's token, read anew when it changes; in a pod

@@ -19,7 +19,7 @@ class LogSettings(Section):
     operator_key_file: AbsolutePath | None = None
     """The OpenSSH private key, mode 0600, of log/<repository id>/operator: for `tag_gc` and `lane.proposals`."""
     writer: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
-    """Name of this writer in the log; two replicas need two names."""
+    """Name of this writer in the log; two replicas need two names. With `standby` the host's name is put after it."""
     remote: LogUrl | None = None
     """Where the log is pushed to: https://host/path or an absolute path; null keeps it on this machine."""
     remote_credential_file: AbsolutePath | None = None

@@ -8,7 +8,7 @@ rest has a built-in constant.
 from __future__ import annotations
 
 from collections import Counter
-from typing import Annotated, Literal, Self, TypeAlias
+from typing import Annotated, Final, Literal, Self, TypeAlias
 
 from pydantic import Field, field_validator, model_validator
 
@@ -17,6 +17,7 @@ from reconciler.settings_janitor import JanitorSettings, TagGcSettings
 from reconciler.settings_lane import LaneSettings
 from reconciler.settings_log import LogSettings
 from reconciler.settings_publish import ApprovalsSettings, TargetSettings
+from reconciler.settings_standby import StandbySettings
 from reconciler.settings_telling import NotificationsSettings, TracingSettings
 from reconciler.settings_types import (
     AbsolutePath,
@@ -37,6 +38,9 @@ from reconciler.webhooks.signatures import Sender
 from state.observed import BaselinePolicy, Mode
 from state.oci import Repository
 from state.verdict import Level
+
+CALL_TIMEOUT_FACTOR: Final = 4
+"""One call with all its tries, or one fetch, may take so many times `request_timeout_s`."""
 
 
 class IdentityProxySettings(Section):
@@ -399,6 +403,8 @@ class Settings(Section):
     """Who is told of state changes; null for nobody."""
     tracing: TracingSettings | None = None
     """Where spans of passes and outside calls go; null for nowhere."""
+    standby: StandbySettings | None = None
+    """Several replicas of which one works; null for one alone. Requires `log.remote` in every repository."""
     registries: tuple[RegistrySettings, ...] = Field(min_length=1, max_length=100)
     """Every registry host that the catalogues name."""
     repositories: tuple[RepositorySettings, ...] = Field(min_length=1, max_length=1000)

@@ -23,9 +23,10 @@ from reconciler.adapters.registry_limits import Limits
 from reconciler.adapters.registry_oras import OrasRegistry
 from reconciler.adapters.registry_router import Registries
 from reconciler.adapters.signer_ssh import SshSigner
-from reconciler.code_forge import CALL_TIMEOUT_FACTOR, CodeForge, opened
+from reconciler.code_forge import CodeForge, opened
 from reconciler.events import Emitter
 from reconciler.evidence.assembling import hand_over_of, release_targets_of, releases_of, verifier_of
+from reconciler.guarded_log import GuardedLog
 from reconciler.looking import Look, Rules, Sources, Tick
 from reconciler.observe import Observer
 from reconciler.opening import OpenedLate, Writer, is_outage
@@ -34,6 +35,8 @@ from reconciler.previews import LabelMode, Previews
 from reconciler.publish_wiring import publish_targets_of
 from reconciler.role_log import mirror_of
 from reconciler.settings import Loaded, RepositorySettings, Settings, to_policy
+from reconciler.settings_model import CALL_TIMEOUT_FACTOR
+from reconciler.standby import writer_name
 from reconciler.web.plugin import Plugin, Source
 from reconciler.web.webhooks import Hook, Webhooks
 from state.entry import Entry
@@ -90,13 +93,23 @@ class Shared:
     metrics: PrometheusMetrics
     emit: Emitter
     stopping: threading.Event
+    may_act: Callable[[], None] = lambda: None
+    """Raises Fenced where this process may not write any more, although its logs know nothing of it yet."""
 
 
 @contextmanager
 def shared(
-    loaded: Loaded, emit: Emitter, metrics: PrometheusMetrics, stopping: threading.Event | None = None
+    loaded: Loaded,
+    emit: Emitter,
+    metrics: PrometheusMetrics,
+    stopping: threading.Event | None = None,
+    *,
+    alive: Callable[[], None] = lambda: None,
+    may_act: Callable[[], None] = lambda: None,
 ) -> Iterator[Shared]:
     """The clients and threads that every repository uses. Once `stopping` is set, no call is tried again.
+
+    `alive` is called after each piece of work of those threads.
 
     Raises ConfigError for a credential that cannot be used.
     """
@@ -107,7 +120,7 @@ def shared(
         if stop.wait(seconds):
             raise Unavailable("the process is stopping")
 
-    with ThreadExecutor(settings.workers) as executor:
+    with ThreadExecutor(settings.workers, alive) as executor:
         clients = {}
         for registry in settings.registries:
             limits = Limits(
@@ -131,7 +144,7 @@ def shared(
                 pace=time.sleep,  # a batch that was begun is finished, at its pace
             )
         try:
-            yield Shared(settings, clock, random, executor, Registries(clients), metrics, emit, stop)
+            yield Shared(settings, clock, random, executor, Registries(clients), metrics, emit, stop, may_act)
         finally:
             for client in clients.values():
                 client.close()
@@ -204,13 +217,14 @@ def writer(common: Shared, repository: RepositorySettings, tick: Tick | None = N
             repository.name,
             sources,
             common.registries,
-            log,
+            GuardedLog(log, common.may_act),
             reporting,
             acceptances=accepted,
             release=release,
             previews=previews,
             publish=publish,
             mirror=mirror_of(repository.log, LogName(forge.identity.id, ROLE)),
+            intents_on_remote=common.settings.standby is not None,
         )
         yield Writer(made, forge.identity.id, previews)
 
@@ -274,7 +288,7 @@ def open_log(common: Shared, repository: RepositorySettings, repository_id: int)
         ROLE,
         sign=signer.sign,
         public_key=signer.public_key(),
-        writer=settings.writer,
+        writer=writer_name(common.settings, settings),
         now=common.clock.now,
         tips_dir=common.settings.state_dir / "tips",
         remote=settings.remote,

@@ -34,6 +34,7 @@ pytest_plugins: list[str] = [
     "tests.fixtures.approving",
     "tests.fixtures.audited",
     "tests.fixtures.producing",
+    "tests.fixtures.standby",
 ]
 
 
@@ -62,6 +63,8 @@ PROGRAMS: Final = {
         "apt-get install chromium chromium-driver",
     ),
     "openssh": Program(shutil.which("ssh-keygen"), "ssh-keygen", "apt-get install openssh-client"),
+    "debootstrap": Program(shutil.which("debootstrap"), "debootstrap", "apt-get install debootstrap"),
+    "systemd": Program(shutil.which("systemd-analyze"), "systemd-analyze", "apt-get install systemd"),
     "go": Program(shutil.which("go"), "go", "install Go 1.22 or newer"),
     "node": Program(shutil.which("node") and shutil.which("npm"), "node with npm", "install Node.js 20 or newer"),
     "kubectl": Program(shutil.which("kubectl"), "kubectl", "install kubectl 1.27 or newer, which has kustomize in it"),

@@ -18,6 +18,14 @@ class SystemClock:
         return time.monotonic()
 
 
+class WakefulClock(SystemClock):
+    """Its monotonic time goes on while the machine sleeps, where the system has such a clock."""
+
+    def monotonic_s(self) -> float:
+        asleep_too = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+        return time.clock_gettime(asleep_too)
+
+
 class SystemRandom:
     """Implements `ports.Random` on the operating system's source."""
 

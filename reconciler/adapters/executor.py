@@ -18,7 +18,9 @@ class ThreadExecutor:
     Each call runs in a copy of the caller's context (contextvars), so that its log lines carry the pass's id.
     """
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, after_each: Callable[[], None] = lambda: None) -> None:
+        """`after_each` is called in the thread of each call that has ended, however it has."""
+        self._after_each = after_each
         self._pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="call")
         self._inside = threading.local()
 
@@ -28,6 +30,8 @@ class ThreadExecutor:
                 return call(item)
             except Exception as error:  # noqa: BLE001 - the contract: an error is the item's result, for the caller to judge
                 return error
+            finally:
+                self._after_each()
 
         def pooled(item: T) -> R | Exception:
             self._inside.pool = True

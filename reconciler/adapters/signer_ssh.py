@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_ssh_private_key,
 )
 
+from reconciler.secret_modes import open_to_others
 from state import sshsig
 from state.errors import ConfigError
 from state.sshsig import PublicKey
@@ -83,7 +84,7 @@ def _read_private(path: Path) -> bytes:
         if not stat.S_ISREG(found.st_mode):
             raise ConfigError(f"{path}: the signing key is not a regular file")
         mode = stat.S_IMODE(found.st_mode)
-        if mode & 0o077:
+        if open_to_others(descriptor):
             raise ConfigError(f"{path}: expected mode 0600, got {mode:04o}; others may read the signing key: chmod 600")
         raw = file.read(KEY_MAX_BYTES + 1)
     if len(raw) > KEY_MAX_BYTES:

@@ -131,6 +131,7 @@ def run(config: Path, verbose: bool) -> int:
       ameide reconciler run --config /etc/ameide/ameide.yaml
     """
     from reconciler.adapters.clock import SystemClock
+    from reconciler.adapters.service_manager import ServiceManager
     from reconciler.cli.tables import console, show_matrix
     from reconciler.daemon import Daemon, stopping_on_signals
     from reconciler.process_log import process_log
@@ -142,8 +143,9 @@ def run(config: Path, verbose: bool) -> int:
             shown[name] = report.cells
             show_matrix(console(), report.cells, f"{name}: after pass {report.pass_id}")
 
-    with process_log(sys.stderr, SystemClock()) as emit:
-        daemon = Daemon(config, emit, show)
+    clock = SystemClock()
+    with process_log(sys.stderr, clock) as emit:
+        daemon = Daemon(config, emit, show, ServiceManager.of_environment(clock))
         with stopping_on_signals(daemon.stop):
             daemon.run()
     return EXIT_CLEAN

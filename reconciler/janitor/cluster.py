@@ -138,13 +138,14 @@ class ClusterWriter(Protocol):
 
 
 class Right(NamedTuple):
-    """One right of an account. `namespace` is empty for a cluster-wide one."""
+    """One right of an account. `namespace` is empty for a cluster-wide one, `name` for objects of any name."""
 
     verb: str
     group: str
     resource: str
     namespace: str = ""
     subresource: str = ""
+    name: str = ""
 
     def __str__(self) -> str:
         parts = (

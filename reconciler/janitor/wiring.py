@@ -9,7 +9,6 @@ from pathlib import Path
 
 from reconciler.adapters.forge_local import LocalForge
 from reconciler.adapters.kubernetes_api import ClusterLimits, KubernetesApi
-from reconciler.code_forge import CALL_TIMEOUT_FACTOR
 from reconciler.events import Emitter, Event
 from reconciler.janitor.deciding import Policy
 from reconciler.janitor.records import Result
@@ -20,7 +19,7 @@ from reconciler.settings import Loaded, load
 from reconciler.settings_forge import LocalForgeSettings
 from reconciler.settings_janitor import JanitorSettings
 from reconciler.settings_lane import LaneSettings
-from reconciler.settings_model import RepositorySettings, Settings
+from reconciler.settings_model import CALL_TIMEOUT_FACTOR, RepositorySettings, Settings
 from reconciler.telling import tell_of_janitor
 from state.entry import Logged
 from state.errors import ConfigError, ReconcilerError, Transient

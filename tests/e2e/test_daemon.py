@@ -8,7 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -27,11 +27,12 @@ from tests.fixtures.shop import DOCS, IMAGE_NAMES, LOG_REF, Shop, changes, event
 class Process:
     """A running reconciler: its events, its private HTTP address, and its end."""
 
-    def __init__(self, shop: Shop, config: Path) -> None:
+    def __init__(self, shop: Shop, config: Path, environment: Mapping[str, str] | None = None) -> None:
         self._shop = shop
         self._events = config.with_suffix(f".{os.urandom(4).hex()}.jsonl")
         with self._events.open("w") as stderr:
-            self.popen = shop.starts("reconciler", "run", "--config", str(config), stderr=stderr)
+            arguments = ("reconciler", "run", "--config", str(config))
+            self.popen = shop.starts(*arguments, environment=environment, stderr=stderr)
 
     def events(self, name: str) -> list[dict[str, Any]]:
         # The last line may be half written.
@@ -86,8 +87,8 @@ def start(shop: Shop) -> Iterator[Start]:
     shop.configure(listen={"private": "127.0.0.1:0"})
     with ExitStack() as stack:
 
-        def run(config: Path | None = None) -> Process:
-            made = Process(shop, config or shop.config)
+        def run(config: Path | None = None, **environment: str) -> Process:
+            made = Process(shop, config or shop.config, environment)
             stack.enter_context(made.popen)
             stack.callback(made.popen.kill)
             return made

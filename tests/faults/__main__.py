@@ -19,6 +19,7 @@ from tests.faults.forks import forks, killed_along_the_way
 from tests.faults.kill_bench import open_bench
 from tests.faults.kill_loop import random_kills
 from tests.faults.producing_matrix import Matrix
+from tests.faults.standby_loop import standby_kills
 from tests.fixtures.producing import open_yard
 
 KILLS_PER_WORLD = 20
@@ -28,6 +29,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("--kills", type=int, default=200, help="how many random kills")
     parser.add_argument("--seed", type=int, default=0, help="the first seed; each world of 20 kills has the next one")
+    parser.add_argument("--standby-kills", type=int, default=40, help="how many kills of the replica that works")
     parser.add_argument("--no-matrix", action="store_true", help="random kills only")
     given = parser.parse_args()
     began = time.monotonic()
@@ -61,6 +63,10 @@ def main() -> int:
             with open_bench(root / f"seed-{seed}") as bench:
                 random_kills(bench, KILLS_PER_WORLD, seed)
             say(f"seed {seed}: {KILLS_PER_WORLD} random kills")
+        for seed in range(given.seed, given.seed + -(-given.standby_kills // KILLS_PER_WORLD)):
+            kills = min(KILLS_PER_WORLD, given.standby_kills)
+            standby_kills(root / f"standby-{seed}", kills, seed)
+            say(f"seed {seed}: {kills} kills of the replica that works, the other standing by")
     return 0
 
 
