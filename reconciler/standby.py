@@ -15,7 +15,8 @@ from reconciler.election import Timing
 from reconciler.events import Emitter, Event
 from reconciler.leadership import Leadership
 from reconciler.ports import Clock, Random
-from reconciler.settings_model import LogSettings, Settings
+from reconciler.settings_log import LogSettings
+from reconciler.settings_model import Settings
 from reconciler.settings_standby import StandbySettings
 from state.errors import Denied, Terminal, Transient
 

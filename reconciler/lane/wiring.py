@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from reconciler import wiring
 from reconciler.adapters.gitops_writer import GitOpsBranches
 from reconciler.adapters.signer_ssh import SshSigner
-from reconciler.code_forge import CALL_TIMEOUT_FACTOR
 from reconciler.gitops_forge import opened_gitops
 from reconciler.lane.file_list import with_list
 from reconciler.lane.proposing import LaneProposer
 from reconciler.preview.render import render
 from reconciler.role_log import open_role_log, operator_key, pushed_log
 from reconciler.settings import RepositorySettings
+from reconciler.settings_model import CALL_TIMEOUT_FACTOR
 from reconciler.wiring import Shared
 from state.entry import Logged
 from state.errors import ConfigError

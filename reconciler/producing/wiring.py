@@ -22,7 +22,6 @@ from reconciler.adapters.registry_limits import Limits
 from reconciler.adapters.registry_oras import OrasRegistry
 from reconciler.adapters.registry_router import Registries
 from reconciler.adapters.sbom_syft import Syft
-from reconciler.code_forge import CALL_TIMEOUT_FACTOR
 from reconciler.evidence.assembling import authority_of, signer_from, verifier_of
 from reconciler.evidence.attaching import Attacher
 from reconciler.evidence.sbom_sources import MadeHere
@@ -35,6 +34,7 @@ from reconciler.producing.proving import Attached, FromFiles, FromSources, FromS
 from reconciler.producing.records import Row, State, Status, failed
 from reconciler.producing.running import Parts, Run, Told
 from reconciler.producing.settings import ProducerSettings
+from reconciler.settings_model import CALL_TIMEOUT_FACTOR
 from state.errors import ConfigError, ReconcilerError, Unavailable
 from state.git import RefName
 from state.observed import Image, Recipe
