@@ -63,7 +63,8 @@ class RegistryServer(Server):
 
     def faults(self, seen: Seen) -> tuple[Fault, ...]:
         if seen.method not in {"GET", "HEAD"}:
-            return (*SEND, *[Fault.PARTWAY] * 3) if "tag=" in seen.query else SEND
+            send = tuple(f for f in SEND if not (self._registry.immutable and f is Fault.TWICE))
+            return (*send, *[Fault.PARTWAY] * 3) if "tag=" in seen.query else send
         if "/manifests/" in seen.path:
             # A 404 for a single tag would be a lie that nobody can see through; a whole repository is hidden instead.
             return (*GET, Fault.GARBLED) if seen.method == "GET" else GET
