@@ -11,7 +11,10 @@ REQUIRE ?=
 PUBLIC_DATA ?=
 WORKERS ?= 4
 
-.PHONY: demo test check bench soak format lock clean help
+SEEDS ?= 300
+STEPS ?= 0
+
+.PHONY: demo test check bench simulate soak format lock clean help
 
 help: ## What there is
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile
@@ -32,9 +35,12 @@ check: $(STAMP) ## Lint, format, types and import contracts
 bench: $(STAMP) ## Every figure of the README, as ratios in one run
 	@$(BIN)/python -m bench
 
+simulate: $(STAMP) ## The deterministic simulation: SEEDS=n runs from seed START (0) on, or STEPS=n steps
+	@PYTHONHASHSEED=0 $(BIN)/python -m tests.simulation --seeds $(SEEDS) --steps $(STEPS) --start $(or $(START),0)
+
 soak: $(STAMP) ## Longer runs: many more simulation seeds, each rule broken once, kill -9 at every boundary, every race of a publish
-	@$(BIN)/python -m tests.simulation --seeds 20000
-	@$(BIN)/python -m tests.simulation --mutations
+	@PYTHONHASHSEED=0 $(BIN)/python -m tests.simulation --steps 1000000
+	@PYTHONHASHSEED=0 $(BIN)/python -m tests.simulation --mutations --seeds 10000
 	@$(BIN)/python -m tests.faults --kills 200
 	@$(BIN)/python -m tests.publishing
 	@$(BIN)/python -m tests.publishing --mutations

@@ -143,7 +143,10 @@ class ForgeClient:
         if response.status_code == 304:
             if stored is None:
                 raise Unavailable(f"{call.where}: 304 to a question without a condition")
-            return stored.answer._replace(unchanged=True)
+            # RFC 9111 §4.3.4: a 304's headers take the place of the stored ones; GitLab's total is in them, and its
+            # ETags are of the body alone.
+            headers = {**stored.answer.headers, **_lowered(response)}
+            return stored.answer._replace(headers=headers, unchanged=True)
         answer = _answer(response, call.where, expected)
         answer = answer._replace(body=reduce(answer.body))
         etag = response.headers.get("ETag", "")
@@ -271,7 +274,7 @@ class ForgeClient:
 
 
 def _answer(response: requests.Response, where: str, expected: frozenset[int] = frozenset()) -> Answer:
-    headers = {name.lower(): value for name, value in response.headers.items()}
+    headers = _lowered(response)
     if response.status_code in _GONE - expected or response.status_code == 204 or not response.content:
         return Answer(response.status_code, None, headers)
     try:
@@ -281,6 +284,10 @@ def _answer(response: requests.Response, where: str, expected: frozenset[int] = 
             f"{where}: answered {response.status_code} with something that is no JSON; check the API's address and "
             "any proxy before it"
         ) from None
+
+
+def _lowered(response: requests.Response) -> dict[str, str]:
+    return {name.lower(): value for name, value in response.headers.items()}
 
 
 def _said(response: requests.Response) -> str:

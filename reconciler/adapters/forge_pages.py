@@ -93,8 +93,8 @@ def _sweep(ask: Callable[[int], Answer], what: str, *, page_size: int, pages_max
             return None
         page = _records(answer, what)
         unchanged = unchanged and answer.unchanged
-        if page or number == 1:
-            pages.append(page)
+        # An empty one counts, too: a list that shrank to the pages before it lost a record from their middle.
+        pages.append(page)
         if not page or not (_NEXT.search(answer.headers.get("link", "")) or len(page) >= page_size):
             return _Sweep(tuple(pages), unchanged, _as_many_as_told(answer, sum(map(len, pages))))
     return _Sweep(tuple(pages), unchanged, whole=False)

@@ -13,6 +13,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NoReturn
 from urllib.parse import urlencode, urlsplit
@@ -29,9 +30,9 @@ from reconciler.adapters.registry_credential import Credential
 from reconciler.adapters.registry_errors import refusal
 from reconciler.adapters.registry_limits import Limits
 from reconciler.adapters.registry_pacing import Pacer
-from reconciler.adapters.registry_retry import Attempt, Retrying
+from reconciler.adapters.registry_retry import Attempt, RefusedLater, Retrying
 from reconciler.ports import Clock, Metrics, Random
-from state.errors import ConfigError, IntegrityError, ReconcilerError, Terminal, Unavailable, Unsupported
+from state.errors import ConfigError, IntegrityError, ReconcilerError, Terminal, Transient, Unavailable, Unsupported
 from state.oci import MANIFEST_MEDIA_TYPES, Digest, Manifest, Repository, Tag
 
 _ACCEPT: Final = {"Accept": ", ".join(MANIFEST_MEDIA_TYPES)}
@@ -178,7 +179,13 @@ class OrasRegistry(oras.provider.Registry):  # type: ignore[misc]  # oras ships 
         Where the 201 names no digest, the tag is read back.
         """
         where = self._where(repository, tag)
-        response = self._run(self._put_call(repository, tag, manifest)._replace(confirm=confirm))
+        try:
+            response = self._run(self._put_call(repository, tag, manifest)._replace(confirm=confirm))
+        except RefusedLater as error:
+            with suppress(Terminal, Transient):  # what cannot be read leaves it open
+                if _may_be_immutable(error.response) and self.resolve(repository, tag) == manifest.digest:
+                    return
+            raise
         if _may_be_immutable(response) and self.resolve(repository, tag) == manifest.digest:
             return
         self._expect(response, where, 200, 201)

@@ -27,6 +27,17 @@ class Attempt:
     sent: bool = False
 
 
+class RefusedLater(Unavailable):
+    """A write whose answer was lost was sent again and refused: the first one may have happened all the same."""
+
+    def __init__(self, where: str, response: requests.Response) -> None:
+        super().__init__(
+            f"{where}: answered {response.status_code} when it was sent again; the write may have happened before"
+        )
+        self.response = response
+        """The refusal."""
+
+
 class Retrying:
     """Sends calls in their turn and repeats those that may be repeated: GET, HEAD and the PUT of a manifest."""
 
@@ -54,7 +65,7 @@ class Retrying:
         """The first answer that another try would not better.
 
         Raises RateLimited or Unavailable with `retry_after_s` after the last try, or as soon as the registry asks for
-        a longer pause than `Limits.retry_after_cap_s`.
+        a longer pause than `Limits.retry_after_cap_s`; RefusedLater.
         """
         write = call.method not in _READS
         repeatable = not write or (call.method == "PUT" and "/manifests/" in call.url)
@@ -65,11 +76,8 @@ class Retrying:
             try:
                 sent_at = self._pacer.admit(owner, write=write, until=until)
                 response = send(attempt)
-                if response.status_code not in _TRANSIENT and not is_rate_limit(response):
-                    if write and response.ok:
-                        self._pacer.wrote(owner)
-                    return response
-                raise refusal(response, call.where, now=self._clock.now(), cooldown_s=self._limits.cooldown_s)
+                if response.status_code in _TRANSIENT or is_rate_limit(response):
+                    raise refusal(response, call.where, now=self._clock.now(), cooldown_s=self._limits.cooldown_s)
             except Transient as error:
                 if not attempt.sent and isinstance(error, RateLimited):
                     raise  # held back by ourselves: the pause is the caller's
@@ -84,6 +92,12 @@ class Retrying:
                 if last:
                     raise _final(error, number, unsure=unsure) from error
                 self._again(retry_reason(error))
+            else:
+                if write and response.ok:
+                    self._pacer.wrote(owner)
+                elif unsure:
+                    raise RefusedLater(call.where, response)
+                return response
             self._sleep(delay_s)
         raise AssertionError("unreachable: the last try returns or raises")
 

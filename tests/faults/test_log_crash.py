@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -63,16 +64,19 @@ class Writers:
             before.append(line)
         raise AssertionError(f"no {word!r} came; got {before[-5:]}")
 
+    def close(self) -> None:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.close()
+        self.process.stdout.close()
+        self.process.wait(timeout=30)
+
 
 @pytest.fixture
 def writers(bench: LogBench) -> Iterator[Writers]:
     made = Writers(bench.root)
     yield made
-    assert made.process.stdin is not None
-    assert made.process.stdout is not None
-    made.process.stdin.close()
-    made.process.stdout.close()
-    made.process.wait(timeout=30)
+    made.close()
 
 
 def ids(bench: LogBench) -> list[str]:
@@ -228,3 +232,38 @@ def test_a_full_disk_acknowledges_nothing_and_heals(small_disk: Path, tmp_path: 
         acked.append(log.append(Kind.OBSERVATION, {}, {"x": os.urandom(20_000)}).id)
     assert set(acked) <= set(ids(bench))
     assert verify(bench.repo).clean
+
+
+def test_processes_that_are_killed_on_a_full_disk_lose_no_acknowledged_entry(small_disk: Path) -> None:
+    """What is torn there is a file that was cut short: an object, a ref, or the lock of one."""
+    (small_disk / "bench").mkdir()
+    bench = LogBench(small_disk / "bench")
+    made = Writers(bench.root)
+    chance = random.Random(7)
+    acked: list[str] = []
+    full = 0
+    try:
+        while full < 6:
+            made.order("forever rec-0")
+            said, _ = made.until("pid")
+            heard: list[str] = []
+            for line in made.lines(20):
+                heard.append(line)
+                if line.startswith("error") or chance.random() < 0.02:
+                    break
+            full += any(line.startswith("error") for line in heard)
+            with suppress(ProcessLookupError):
+                os.kill(int(said.split()[1]), signal.SIGKILL)
+            made.order("wait all")
+            _, rest = made.until("gone")
+            acked += [line.split()[1] for line in (*heard, *rest) if line.startswith("ack")]
+    finally:
+        made.close()
+    subprocess.run(["mount", "-o", "remount,size=32m", str(small_disk)], check=True)
+    with bench.log() as log:
+        log.append(Kind.CONFIG, {})
+    assert len(acked) > 10
+    assert set(acked) <= set(ids(bench))
+    report = verify(bench.repo)
+    assert report.clean, report.problems
+    bench.git("fsck", "--strict", "--no-dangling")

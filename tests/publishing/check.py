@@ -55,7 +55,7 @@ def pushed(world: World, branch: RefName, before: CommitId | None, commit: Commi
     if intents[-1]["step"] == "open":
         _approved(world, wanted, intents[-1])
     base = repository.merge_base(world.branches[content.TARGET.base], commit)
-    _exact(wanted, base, commit)
+    exact(wanted, base, commit)
 
 
 def opened(gate: Gate, branch: RefName) -> None:
@@ -137,7 +137,7 @@ def at_rest(world: World) -> None:
     for branch in world.branches:
         if branch in BRANCHES and branch not in world.took_over:
             commit = world.branches[branch]
-            _exact(_plan(branch), repository.merge_base(world.branches[content.TARGET.base], commit), commit)
+            exact(_plan(branch), repository.merge_base(world.branches[content.TARGET.base], commit), commit)
     if wrong := differences(world):
         raise Violation(7, f"at rest {'; '.join(wrong)}")
 
@@ -197,7 +197,7 @@ def _intents(tip: CommitId | None, branch: RefName, steps: set[str]) -> Iterator
 # --- files
 
 
-def _exact(wanted: Wanted, base: CommitId, commit: CommitId) -> None:
+def exact(wanted: Wanted, base: CommitId, commit: CommitId) -> None:
     """Raise Violation 4 unless the commit is its merge base with exactly the plan's values."""
     before, after = repository.tree(base), repository.tree(commit)
     if before.keys() != after.keys():
@@ -228,4 +228,6 @@ def values(raw: bytes) -> dict[tuple[str, ...], str]:
     return found
 
 
-__all__ = ["Given", "Violation", "at_rest", "closed", "differences", "may_be_given_again", "opened", "pushed"]
+__all__ = [
+    "Given", "Violation", "at_rest", "closed", "differences", "exact", "may_be_given_again", "opened", "pushed",
+]  # fmt: skip

@@ -7,7 +7,9 @@ from enum import StrEnum
 from typing import NamedTuple, TypeVar
 
 from state.errors import Unavailable
-from tests.publishing.world import World
+from state.git import CommitId, RefName
+from tests.publishing import check
+from tests.publishing.world import GitOpsPullRequest, World
 
 T = TypeVar("T")
 
@@ -68,6 +70,18 @@ class Gate:
             if not asks_again:
                 raise
         return made
+
+    # --- what is done to the GitOps repository is judged
+
+    def pushed(self, branch: RefName, before: CommitId | None, commit: CommitId) -> None:
+        check.pushed(self.world, branch, before, commit)
+
+    def opened(self, branch: RefName, text: str) -> None:
+        del text
+        check.opened(self, branch)
+
+    def closed(self, one: GitOpsPullRequest) -> None:
+        check.closed(self.world, one)
 
     def _enter(self, name: str) -> int:
         number = self.count

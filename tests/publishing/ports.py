@@ -15,8 +15,9 @@ from state.git import CommitId, RefName
 from state.observed import Inventory, Listing, PullRequest
 from state.oci import Digest, Manifest, Repository, Tag
 from state.release_set import ReleaseSet
-from tests.publishing import check, content, repository
+from tests.publishing import content, repository
 from tests.publishing.gate import Gate
+from tests.publishing.outside import GitOpsSide, Outside
 from tests.publishing.world import GitOpsPullRequest, World
 
 
@@ -45,7 +46,7 @@ class InOrder:
 
 
 class MemoryMarkers:
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, gate: Outside) -> None:
         self._gate = gate
 
     def done(self, digests: Iterable[Digest]) -> None:
@@ -157,12 +158,12 @@ class MemoryInventory:
 class MemoryBranches:
     """A `GitOpsWriter`: what was not fetched by this host is not there."""
 
-    def __init__(self, gate: Gate, host: str) -> None:
+    def __init__(self, gate: Outside, host: str) -> None:
         self._gate = gate
         self._host = host
 
     def tip(self, branch: RefName) -> CommitId | None:
-        def fetched(world: World) -> CommitId | None:
+        def fetched(world: GitOpsSide) -> CommitId | None:
             tip = world.branches.get(branch)
             if tip is not None:
                 self._keep(repository.history(tip))
@@ -210,7 +211,7 @@ class MemoryBranches:
                 return
             if there is not None and there not in repository.history(commit):
                 raise StaleObservation(f"{branch.short} is at {there}")
-            check.pushed(world, branch, there, commit)
+            self._gate.pushed(branch, there, commit)
             world.branches[branch] = commit
 
         self._gate.write("gitops.push", pushed)
@@ -227,11 +228,11 @@ class MemoryBranches:
 class MemoryChanges:
     """A `ForgeWriter` of the GitOps repository."""
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, gate: Outside) -> None:
         self._gate = gate
 
     def find_change(self, branch: RefName, base: RefName) -> tuple[Change, ...]:
-        def found(world: World) -> tuple[Change, ...]:
+        def found(world: GitOpsSide) -> tuple[Change, ...]:
             return tuple(_change(c) for c in world.of_branch(branch) if c.base == base)
 
         return self._gate.read("changes.find", found)
@@ -245,7 +246,7 @@ class MemoryChanges:
             for one in world.of_branch(branch):
                 if one.state == "open" and one.base == base:
                     return _change(one)
-            check.opened(self._gate, branch)
+            self._gate.opened(branch, f"{title}\n{body}")
             number = len(world.changes) + 1
             world.changes[number] = made = GitOpsPullRequest(number, branch, base)
             return _change(made)
@@ -261,7 +262,7 @@ class MemoryChanges:
         def closed() -> None:
             world = self._gate.world
             if world.changes[number].state == "open":
-                check.closed(world, world.changes[number])
+                self._gate.closed(world.changes[number])
                 world.set_change(number, state="closed", ended_by="us")
 
         self._gate.write("changes.close", closed)

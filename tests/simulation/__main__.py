@@ -1,45 +1,89 @@
-"""`python -m tests.simulation --seeds N --start S`: many runs; a failing one is told with its seed and its trace."""
+"""`python -m tests.simulation`: many runs; a failing one is told with its seed and the shortest trace that still fails.
+
+One run again: `--start SEED --seeds 1`. Many on all cores: `--steps 1000000`.
+"""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
 
 from tests.simulation.mutations import MUTATIONS, search
-from tests.simulation.run import SimulationFailed, simulate
+from tests.simulation.run import SimulationFailed, shortest, simulate
+
+CHUNK = 50
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.simulation", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seeds", type=int, default=300, help="how many runs")
+    parser.add_argument("--steps", type=int, default=0, help="at least so many steps, however many runs that takes")
     parser.add_argument("--start", type=int, default=0, help="the first seed")
-    parser.add_argument("--keep-going", action="store_true", help="run all seeds, tell each failure in one line")
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="how many processes")
+    parser.add_argument("--trace", action="store_true", help="print what happened in each run")
     parser.add_argument("--mutations", action="store_true", help="break each rule on purpose; how many seeds find it")
     given = parser.parse_args()
     if given.mutations:
         return _mutations(given.seeds)
-    began, total, failed = time.monotonic(), Counter[str](), 0
-    for seed in range(given.start, given.start + given.seeds):
+    if given.trace:
+        return _traced(range(given.start, given.start + given.seeds))
+    began, total, failed = time.monotonic(), Counter[str](), list[str]()
+    with ProcessPoolExecutor(given.workers) as pool:
+        start = given.start
+        while total["steps"] < given.steps if given.steps else start < given.start + given.seeds:
+            ahead = given.workers * CHUNK if given.steps else given.start + given.seeds - start
+            starts = range(start, start + ahead, CHUNK)
+            for done, wrong in pool.map(_chunk, [(at, min(CHUNK, start + ahead - at)) for at in starts]):
+                total.update(done)
+                failed += wrong
+                for text in wrong:
+                    print(text, flush=True)  # noqa: T201
+            start += ahead
+            print(_summary(total, time.monotonic() - began), flush=True)  # noqa: T201
+            if failed:
+                break
+    print(f"{len(failed)} of {total['runs'] + len(failed)} runs failed")  # noqa: T201
+    return 1 if failed else 0
+
+
+def _chunk(what: tuple[int, int]) -> tuple[Counter[str], list[str]]:
+    """`count` runs from a seed on: what they did, and the text of each that failed."""
+    start, count = what
+    done, failed = Counter[str](), []
+    began = time.process_time()
+    for seed in range(start, start + count):
         try:
             ran = simulate(seed)
         except SimulationFailed as failure:
-            failed += 1
-            if given.keep_going:
-                print(failure)  # noqa: T201
-                continue
-            print("\n".join(failure.trace))  # noqa: T201
-            print(failure)  # noqa: T201
-            raise
-        total.update(
-            runs=1, steps=len(ran.trace), entries=ran.entries, puts=ran.puts, adopts=ran.adopts, passes=ran.passes
-        )
-        total.update(restarts=ran.restarts, groups=ran.groups)
-        if (seed + 1 - given.start) % 100 == 0:
-            print(f"{seed + 1 - given.start} runs in {time.monotonic() - began:.1f} s: {dict(total)}", flush=True)  # noqa: T201
-    print(f"{failed} of {given.seeds} runs failed; {dict(total)} in {time.monotonic() - began:.1f} s")  # noqa: T201
-    return 1 if failed else 0
+            least = shortest(failure)
+            failed.append("\n".join([*least.trace, f"{least} (first: {failure.what}; {len(least.items)} items left)"]))
+            continue
+        done.update(runs=1, **{name: value for name, value in asdict(ran).items() if isinstance(value, int)})
+    done["cpu_ms"] += int(1000 * (time.process_time() - began))
+    return done, failed
+
+
+def _summary(total: Counter[str], seconds: float) -> str:
+    shown = {name: count for name, count in total.items() if name != "cpu_ms"}
+    rate = 1000 * total["steps"] / max(1, total["cpu_ms"])
+    return f"{seconds:.0f} s, {rate:.0f} steps a second and core: {shown}"
+
+
+def _traced(seeds: range) -> int:
+    for seed in seeds:
+        try:
+            print("\n".join(simulate(seed).trace))  # noqa: T201
+        except SimulationFailed as failure:
+            print("\n".join([*failure.trace, str(failure)]))  # noqa: T201
+            return 1
+    return 0
 
 
 def _mutations(seeds: int) -> int:
@@ -48,7 +92,7 @@ def _mutations(seeds: int) -> int:
     for mutation in MUTATIONS:
         found, _ = search(mutation, seeds)
         missed += found is None
-        took = f"run {found} from seed {mutation.first_seed} on" if found else f"NOT FOUND in {seeds} runs"
+        took = f"run {found}" if found else f"NOT FOUND in {seeds} runs"
         print(f"invariant {mutation.invariant:2}  {mutation.name}: {took}", flush=True)  # noqa: T201
     print(f"{missed} of {len(MUTATIONS)} mutations were not found")  # noqa: T201
     return 1 if missed else 0

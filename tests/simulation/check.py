@@ -16,8 +16,11 @@ from state.entry import Entry, Kind, Logged
 from state.git import CommitId, RefName
 from state.observed import BaselinePolicy, Listing, Mode, PullRequest
 from state.oci import Digest, Manifest, Repository, Tag
+from state.release_set import ReleaseSet, layer_of
 from state.verdict import Outcome
-from tests.simulation.content import IMAGES, repository
+from tests.simulation.check_publishing import PublishChecks
+from tests.simulation.check_wire import WireChecks
+from tests.simulation.content import IMAGES, RELEASES, repository
 from tests.simulation.told import Chain, View, Violation, admitted
 from tests.simulation.world import HOLD, Cell, World
 
@@ -45,7 +48,16 @@ class Checker:
         """By process: tags of its newest intent that it has made."""
         self.puts = 0
         self.groups = 0
-        """Requests with several tags that made at least one."""
+        """Requests with several tags that made at least two."""
+        self.intended: dict[str, dict[Cell, Digest]] = {}
+        """By process: writes of its newest intent, begun or not."""
+        self.listings: dict[str, tuple[set[int], set[int]]] = {}
+        """By process that lists: pull requests that were open all the time since it began, and at any time."""
+        self.wire = WireChecks()
+        self.publishing = PublishChecks(world, self.recorded)
+        self.publications: dict[str, dict[CommitId, tuple[Digest, Digest | None]]] = {}
+        """By process: release sets of its newest intent, and what each may replace."""
+        self.releases = 0
         self.adopts = 0
 
     # --- a process begins
@@ -55,7 +67,7 @@ class Checker:
             self._broken(8, f"{process} begins epoch {epoch} after epoch {self.epoch}")
         self.epoch = epoch
         self.views[process] = View(epoch)
-        self.unwritten[process] = {}
+        self.unwritten[process], self.intended[process] = {}, {}
         self.landed[process] = set()
         self.world.watched[process] = set()
 
@@ -69,10 +81,29 @@ class Checker:
         """The process is dead, or its step is over."""
         self.world.watched[process] = set()
         self.unwritten[process] = {}
+        self.listings.pop(process, None)
+
+    def world_moved(self) -> None:
+        """After each event."""
+        now = {pr.number for pr in self.world.open_prs()}
+        for always, ever in self.listings.values():
+            always.intersection_update(now)
+            ever.update(now)
+        self.publishing.world_moved()
 
     # --- what a process is told
 
+    def listing_begins(self, process: str) -> None:
+        now = {pr.number for pr in self.world.open_prs()}
+        self.listings[process] = (set(now), set(now))
+
     def listed(self, process: str, listing: Listing) -> None:
+        always, ever = self.listings.pop(process)
+        told = {pr.number for pr in listing.pull_requests}
+        if listing.complete and (lost := always - told):
+            self._broken(2, f"a listing without {sorted(lost)}, which were open all the time, is taken for complete")
+        if made_up := told - ever:
+            self._broken(2, f"a listing has {sorted(made_up)}, which were never open meanwhile")
         self.views[process].listing = listing
 
     def pull_request_read(self, process: str, number: int, found: PullRequest | None) -> None:
@@ -120,7 +151,8 @@ class Checker:
 
     # --- what a process does
 
-    def status_set(self, process: str) -> None:
+    def status_set(self, process: str, body: bytes) -> None:
+        self.wire.told("a status", body.decode())
         if self.views[process].mode is Mode.OBSERVE:
             self._broken(7, "a status was set in mode observe")
 
@@ -145,18 +177,47 @@ class Checker:
             self.unwritten[process][at, CommitId(tag)] = digest
             self.world.watched[process].add((at, CommitId(tag)))
 
-    def about_to_land(self, process: str, at: Repository, tag: Tag, digest: Digest) -> None:
+    def about_to_land(self, process: str, at: Repository, tag: Tag, manifest: Manifest) -> None:
+        """A request to write a tag has reached the registry, perhaps once more."""
+        digest = manifest.digest
+        if at == RELEASES and len(tag) == 40:
+            self._release_lands(process, CommitId(tag), manifest)
+            return
+        if at == RELEASES or tag.startswith("sha256-"):
+            return  # the list of what is attached to a digest
+        if self.intended[process].get((at, CommitId(tag))) != digest:
+            self._broken(7, f"{process} makes {at.path}:{tag} {digest.short}, which its newest intent does not name")
         there = self.world.registry.now(at, tag)
         if there is not None and there != digest:
             self._broken(1, f"{process} moves {at.path}:{tag} from {there.short} to {digest.short}")
         self.world.watched[process].discard((at, CommitId(tag)))
         self.landed[process].add((at, CommitId(tag)))
 
+    def _release_lands(self, process: str, head: CommitId, manifest: Manifest) -> None:
+        there, registry = self.world.registry.now(RELEASES, head), self.world.registry
+        named, replaces = self.publications.get(process, {}).get(head, (None, None))
+        if there is not None and there not in {manifest.digest, replaces}:
+            self._broken(1, f"{process} moves the release set of {head.short} from {there.short}")
+        if named is None:
+            self._broken(7, f"{process} releases {head.short}, which its newest intent does not name")
+        raw = registry.blobs.get((RELEASES, layer_of(manifest)))
+        if raw is None or not registry.has_referrer(RELEASES, manifest.digest):
+            self._broken(3, f"the release set of {head.short} is not whole, or not signed yet")
+        release = ReleaseSet.parse(raw)
+        wrong = [
+            i.repository for i in release.images if self.recorded.get((i.repository, head), (None,))[0] != i.digest
+        ]
+        if wrong or head in self.quarantined:
+            self._broken(
+                3, f"the release set of {head.short} has {wrong} as never recorded, or is of a quarantined head"
+            )
+
     def appended(self, process: str, logged: Logged, blobs: Mapping[str, bytes]) -> None:
         view, entry = self.views[process], logged.entry
         if entry.epoch != self.epoch or view.epoch != self.epoch:
             self._broken(8, f"{process} (epoch {view.epoch}) appended {entry.kind.value} while epoch {self.epoch} runs")
         self.entries.append(logged)
+        self.publishing.appended(process, logged)
         match entry.kind:
             case Kind.OBSERVATION:
                 self._observation(view, blobs)
@@ -272,8 +333,15 @@ class Checker:
             if not again or any(HOLD in pr.labels for pr in again):
                 self._broken(1, f"{head.short}: no open pull request without the hold label was seen before its intent")
             writes[at, head] = digest
+        self.publications[process] = {
+            CommitId(str(row["head"])): (
+                Digest(str(row["digest"])),
+                Digest(str(row["replaces"])) if row["replaces"] is not None else None,
+            )
+            for row in _rows(logged.entry.body, "publications")
+        }
         self.open_intents[logged.id] = writes
-        self.unwritten[process] = dict(writes)
+        self.unwritten[process], self.intended[process] = dict(writes), dict(writes)
         self.landed[process] = set()
 
     def _outcome(self, process: str, entry: Entry) -> None:
@@ -285,6 +353,14 @@ class Checker:
                 self._broken(7, f"a second outcome of intent {str(intent)[:12]}")
             if writes != {cell: row["digest"] for cell, row in rows.items()}:
                 self._broken(7, f"the outcome of intent {str(intent)[:12]} lists other writes than the intent")
+        for row in _rows(entry.body, "publications"):
+            head, digest = CommitId(str(row["head"])), Digest(str(row["digest"]))
+            if row["result"] == "written":
+                if digest not in self.world.registry.tags.get((RELEASES, head), ()):
+                    self._broken(
+                        7, f"the release set of {head.short} is recorded as {digest.short}, which it never was"
+                    )
+                self.releases += 1
         for cell, row in rows.items():
             digest, result, before = Digest(str(row["digest"])), row["result"], self.recorded.get(cell)
             view = self.views[process]
@@ -370,6 +446,6 @@ class Checker:
 
 
 def _rows(body: Mapping[str, Json], key: str) -> list[dict[str, Json]]:
-    rows = body[key]
+    rows = body.get(key, [])
     assert isinstance(rows, list)
     return [row for row in rows if isinstance(row, dict)]

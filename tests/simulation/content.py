@@ -22,6 +22,9 @@ COMPONENTS = {"orders-api": "orders", "orders-worker": "orders", "billing": "bil
 """Two components share one image; `search` is not in every catalogue."""
 
 
+RELEASES = Repository(f"{HOST}/acme/release-sets")
+
+
 def repository(image: str) -> Repository:
     return Repository(f"{HOST}/acme/{image}")
 

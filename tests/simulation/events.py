@@ -7,7 +7,8 @@ from collections.abc import Callable
 from state.git import CommitId
 from state.observed import Mode
 from state.quarantine import Acceptance
-from tests.simulation.content import COMPONENTS, IMAGES, repository
+from tests.simulation.content import COMPONENTS, IMAGES, RELEASES, repository
+from tests.simulation.events_gitops import GITOPS_EVENTS
 from tests.simulation.world import GHOST, HOLD, MAIN, RELEASE, REPOSITORY_ID, TOPIC, Pr, World
 
 MAX_OPEN = 6
@@ -15,13 +16,15 @@ MAX_OPEN = 6
 
 def happen(world: World) -> str:
     """One event, drawn from the world's chance; says what it was."""
-    event = world.rng.choices(_EVENTS, _WEIGHTS)[0]
+    table = _PUBLISHING if world.releasing else _TABLE
+    event = world.rng.choices(list(table), list(table.values()))[0]
     return f"{event.__name__.strip('_')} {event(world)}"
 
 
 def settle(world: World) -> None:
     """The world comes to rest: nothing is hidden or lags any more, and the operators want everything filled."""
-    world.mode, world.suspended, world.max_writes_per_hour = Mode.FILL, False, 100_000
+    world.mode, world.suspended, world.max_writes_per_hour = world.busy, False, 100_000
+    world.resting = True
     # Own writes are waited for by wall time, which is all that a restart leaves: a clock set back only delays that.
     world.time.wall = max(world.time.wall, world.time.latest)
     world.registry.hidden.clear()
@@ -102,7 +105,9 @@ def _pr_closed(world: World) -> str:
 
 
 def _pr_reopened(world: World) -> str:
-    if (pr := _some(world, [p for p in world.prs.values() if not p.open])) is None or len(_open(world)) > MAX_OPEN:
+    if (pr := _some(world, [p for p in world.prs.values() if not p.open and not p.merged])) is None or len(
+        _open(world)
+    ) > MAX_OPEN:
         return "-"
     pr.open = True
     return f"#{pr.number}"
@@ -117,7 +122,7 @@ def _pr_merged(world: World) -> str:
     versions = {i: max(commit.versions.get(i, 0), head.versions.get(i, 0)) for i in IMAGES}
     made = world.code.commit((tip, pr.head), versions, commit.images, catalogue_valid=commit.catalogue_valid)
     world.move(pr.base, made)
-    pr.open = False
+    pr.open, pr.merged = False, True
     return f"#{pr.number} {made.short}"
 
 
@@ -175,7 +180,7 @@ def tampered(world: World) -> str:
     cells = [
         (at, tag)
         for (at, tag), was in world.registry.tags.items()
-        if tag in world.open_heads() and not world.is_watched((at, CommitId(tag)))
+        if at != RELEASES and tag in world.open_heads() and not world.is_watched((at, CommitId(tag)))
     ]
     if not cells:
         return "-"
@@ -234,7 +239,7 @@ def _preview_toggled(world: World) -> str:
 
 
 def _mode_flipped(world: World) -> str:
-    world.mode = Mode.OBSERVE if world.mode is Mode.FILL else Mode.FILL
+    world.mode = world.rng.choice([mode for mode in (Mode.OBSERVE, Mode.FILL, world.busy) if mode is not world.mode])
     return world.mode.value
 
 
@@ -300,5 +305,4 @@ _TABLE: dict[Callable[[World], str], float] = {
     _time_passed: 6,
     _clock_set: 0.5,
 }
-_EVENTS = list(_TABLE)
-_WEIGHTS = list(_TABLE.values())
+_PUBLISHING = {**_TABLE, **GITOPS_EVENTS}

@@ -5,16 +5,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from random import Random
-from typing import Final
+from typing import Final, NamedTuple
 
 
 class Fault(StrEnum):
-    """What may befall one call of a port."""
+    """What may befall one outside call."""
 
     LOST = "no answer, nothing happened"
     LATE = "no answer, but it happened"
-    LIMITED = "rate limited"
-    DENIED = "denied"
+    TWICE = "delivered twice"
+    HANGS = "hangs until the read times out"
+    SLOW = "slow"
+    CUT = "half of the answer"
+    ENDLESS = "an answer without end"
+    LIMITED = "429"
+    UNAUTHORIZED = "401"
+    DENIED = "403"
+    MISSING = "404"
+    REFUSED = "422"
+    REDIRECT = "303 to a login page"
+    FAILED = "5xx"
+    HTML = "200 with HTML"
     PARTIAL = "half of the listing"
     GARBLED = "bytes of another digest"
     PARTWAY = "refused when some of it was done"
@@ -22,16 +33,29 @@ class Fault(StrEnum):
     CRASH_AFTER = "crash after"
 
 
+class Strike(NamedTuple):
+    """A fault of one call, and the chance for its particulars."""
+
+    fault: Fault
+    chance: Random
+
+
 class Crash(BaseException):
     """The process dies here: nothing catches it, nothing is cleaned up."""
 
 
 READ: Final = (Fault.LOST, Fault.LOST, Fault.LOST, Fault.LIMITED, Fault.DENIED)
-LISTING: Final = (*READ, Fault.PARTIAL)
-BYTES: Final = (*READ, Fault.GARBLED)
-WRITE: Final = (Fault.LOST, Fault.LATE, Fault.LATE, Fault.LIMITED, Fault.DENIED)
-GROUP: Final = (*WRITE, *[Fault.PARTWAY] * 5)
+"""Of a port that is no HTTP: git."""
+PORT_WRITE: Final = (Fault.LOST, Fault.LATE, Fault.LATE, Fault.LIMITED, Fault.DENIED)
 LOG: Final = (Fault.LOST,)
+_ANY: Final = (
+    Fault.LOST, Fault.HANGS, Fault.SLOW, Fault.LIMITED, Fault.UNAUTHORIZED, Fault.DENIED, Fault.REDIRECT, Fault.FAILED,
+    Fault.HTML,
+)  # fmt: skip
+GET: Final = (*_ANY, Fault.LOST, Fault.CUT, Fault.ENDLESS)
+"""Of a request that reads."""
+SEND: Final = (*_ANY, Fault.LATE, Fault.LATE, Fault.LATE, Fault.TWICE, Fault.REFUSED, Fault.MISSING)
+"""Of a request that writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +72,8 @@ class Weather:
     """How likely the registry answers with other bytes than those of the digest."""
     crash: float
     takeover: float
+    cluster: bool
+    """Whether there is one, with a janitor."""
     stale: float
     """How likely a write is shown late."""
 
@@ -62,6 +88,7 @@ class Weather:
             garbled=rng.choice((0.0, 0.05, 0.2)),
             crash=rng.choice((0.0, 0.003, 0.015)),
             takeover=rng.choice((0.0, 0.0, 0.004, 0.02)),
+            cluster=rng.random() < 0.3,
             stale=rng.choice((0.0, 0.2, 0.7)),
         )
 
@@ -73,6 +100,6 @@ class Weather:
             return Fault.PARTIAL
         if Fault.GARBLED in possible and rng.random() < self.garbled:
             return Fault.GARBLED
-        if rng.random() < (self.write_fault if Fault.LATE in possible else self.fault):
+        if possible and rng.random() < (self.write_fault if Fault.LATE in possible else self.fault):
             return rng.choice(possible)
         return None

@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from random import Random
-from types import MappingProxyType
 from typing import Protocol, TypeVar
 
-from reconciler.ports import RepositoryIdentity, StatusState
+from reconciler.adapters.forge_reader import RestForge
 from state.canonical import Json
 from state.change import ChangeRecord
 from state.entry import Kind, Logged
@@ -19,9 +18,11 @@ from state.log import GitLog
 from state.observed import Catalogue, Image, Inventory, Listing, PullRequest
 from state.oci import Digest
 from state.quarantine import Acceptance
+from tests.publishing.world import GitOpsPullRequest
 from tests.simulation.check import Checker
-from tests.simulation.faults import LISTING, LOG, READ, Crash, Fault
-from tests.simulation.world import REPOSITORY_ID, World
+from tests.simulation.faults import LOG, PORT_WRITE, READ, Crash, Fault, Strike
+from tests.simulation.gitops import GitOps, inventory
+from tests.simulation.world import World
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -35,9 +36,7 @@ class Steps(Protocol):
     world: World
     check: Checker
 
-    def before(self, process: str, call: str, subject: str, possible: tuple[Fault, ...]) -> Fault | None: ...
-
-    def draw(self) -> Random: ...
+    def before(self, process: str, call: str, subject: str, possible: tuple[Fault, ...]) -> Strike | None: ...
 
 
 class Port:
@@ -55,34 +54,27 @@ class Port:
         subject: str,
         effect: Callable[[], T],
         possible: tuple[Fault, ...] = READ,
-        instead: Mapping[Fault, Callable[[], T]] = MappingProxyType({}),
     ) -> T:
         """One step: the world moves, a fault may strike before or after the effect, or something else happens."""
-        fault = self.steps.before(self.process, name, subject, possible)
+        strike = self.steps.before(self.process, name, subject, possible)
+        fault = strike.fault if strike else None
         match fault:
             case Fault.CRASH_BEFORE:
                 raise Crash(name)
             case Fault.LOST:
                 raise Unavailable(f"simulated: {name} {subject}: no answer")
-            case Fault.LIMITED:
-                raise RateLimited(f"simulated: {name}: too many calls", retry_after_s=self.steps.draw().uniform(1, 90))
+            case Fault.LIMITED if strike is not None:
+                raise RateLimited(f"simulated: {name}: too many calls", retry_after_s=strike.chance.uniform(1, 90))
             case Fault.DENIED:
                 raise Denied(f"simulated: {name} {subject}: 403")
             case _:
                 pass
-        result = instead[fault]() if fault in instead else effect()
-        match fault:
-            case Fault.CRASH_AFTER:
-                raise Crash(name)
-            case Fault.LATE:
-                raise Unavailable(f"simulated: {name} {subject}: the answer was lost")
-            case Fault.PARTIAL:
-                return self.partial(result)
-            case _:
-                return result
-
-    def partial(self, result: T) -> T:
-        raise NotImplementedError
+        result = effect()
+        if fault is Fault.LATE:
+            raise Unavailable(f"simulated: {name} {subject}: the answer was lost")
+        if fault is Fault.CRASH_AFTER:
+            raise Crash(name)
+        return result
 
 
 # --- time, chance, work -----------------------------------------------------------------------------------------------
@@ -132,37 +124,65 @@ class SimExecutor:
 # --- forge, git, GitOps ----------------------------------------------------------------------------------------------
 
 
-class SimForge(Port):
-    def repository(self) -> RepositoryIdentity:
-        return self.call("forge.repository", "", lambda: RepositoryIdentity(REPOSITORY_ID, "acme/shop"))
+class WatchedForge:
+    """The product's reader; the checker hears what it answers."""
+
+    def __init__(self, forge: RestForge, check: Checker, process: str) -> None:
+        self._forge, self._check, self._process = forge, check, process
+        self.repository = forge.repository
+        self.head_of = forge.head_of
+        self.ref_of = forge.ref_of
+        self.merged = forge.merged
+        self.last_pusher = forge.last_pusher
 
     def open_pull_requests(self) -> Listing:
-        def effect() -> Listing:
-            return Listing(True, tuple(pr.seen(lagging=True) for pr in self.world.open_prs()))
-
-        listing = self.call("forge.open_pull_requests", "", effect, LISTING)
-        self.check.listed(self.process, listing)
+        self._check.listing_begins(self._process)
+        listing = self._forge.open_pull_requests()
+        self._check.listed(self._process, listing)
         return listing
 
-    def partial(self, result: T) -> T:
-        assert isinstance(result, Listing)
-        rng = self.steps.draw()
-        return Listing(False, tuple(pr for pr in result.pull_requests if rng.random() < 0.5))  # type: ignore[return-value]
-
     def pull_request(self, number: int) -> PullRequest | None:
-        def effect() -> PullRequest | None:
-            pr = self.world.prs.get(number)
-            return pr.seen(lagging=False) if pr is not None and pr.open else None
-
-        found = self.call("forge.pull_request", f"#{number}", effect)
-        self.check.pull_request_read(self.process, number, found)
+        found = self._forge.pull_request(number)
+        self._check.pull_request_read(self._process, number, found)
         return found
 
-    def head_of(self, number: int) -> CommitId | None:
-        raise NotImplementedError
 
-    def ref_of(self, number: int) -> RefName:
-        return RefName(f"refs/pull/{number}/head")
+class SimRefs(Port):
+    """In place of `git ls-remote`."""
+
+    def read(self, ref: RefName) -> CommitId | None:
+        def effect() -> CommitId | None:
+            pr = self.world.prs.get(int(ref.split("/")[2]))
+            return pr.head if pr is not None else None
+
+        return self.call("git.ls_remote", ref, effect)
+
+
+class SimGate:
+    """Implements `tests.publishing.outside.Outside` over the GitOps side of the world."""
+
+    def __init__(self, steps: Steps, process: str) -> None:
+        self.world = steps.world.gitops
+        self._port = Port(steps, process)
+        self._process, self._judge = process, steps.check.publishing
+
+    def read(self, name: str, effect: Callable[[GitOps], T]) -> T:
+        return self._port.call(name, "", lambda: effect(self.world))
+
+    def write(self, name: str, effect: Callable[[], T], *, outside: bool = True) -> T:
+        made = self._port.call(name, "", effect, PORT_WRITE if outside else ())
+        if outside:
+            self._judge.wrote(self._process)
+        return made
+
+    def pushed(self, branch: RefName, before: CommitId | None, commit: CommitId) -> None:
+        self._judge.pushed(self.world, branch, before, commit)
+
+    def opened(self, branch: RefName, text: str) -> None:
+        self._judge.opened(self._process, self.world, branch, text)
+
+    def closed(self, one: GitOpsPullRequest) -> None:
+        self._judge.closed(self.world, one)
 
 
 class SimGit(Port):
@@ -212,7 +232,7 @@ class SimGit(Port):
 class SimGitOps(Port):
     def inventory(self) -> Inventory:
         def effect() -> Inventory:
-            return Inventory(CommitId("1" * 40), tuple(sorted(self.world.previewed)), {})
+            return inventory(self.world.previewed)
 
         return self.call("gitops.inventory", "", effect)
 
@@ -221,14 +241,6 @@ class SimGitOps(Port):
 
 
 # --- telling and remembering ------------------------------------------------------------------------------------------
-
-
-class SimStatus(Port):
-    def report(self, head: CommitId, state: StatusState, summary: str) -> None:
-        def effect() -> None:
-            self.check.status_set(self.process)
-
-        self.call("status.report", f"{head.short} {state.value} {summary}", effect)
 
 
 class SimAcceptances(Port):
@@ -254,9 +266,11 @@ class SimMetrics:
 class SimLog(Port):
     """The real log; a step per append and push."""
 
-    def __init__(self, steps: Steps, process: str, log: GitLog) -> None:
+    def __init__(
+        self, steps: Steps, process: str, log: GitLog, told: Callable[[Logged, Mapping[str, bytes]], None]
+    ) -> None:
         super().__init__(steps, process)
-        self.log = log
+        self.log, self._told = log, told
 
     def entries(self) -> Iterable[Logged]:
         return self.log.entries()
@@ -276,10 +290,17 @@ class SimLog(Port):
     def append(self, kind: Kind, body: Mapping[str, Json], blobs: Mapping[str, bytes] | None = None) -> Logged:
         def effect() -> Logged:
             made = self.log.append(kind, body, blobs)
-            self.check.appended(self.process, made, blobs or {})
+            self.check.wire.logged(made, blobs or {})
+            self._told(made, blobs or {})
             return made
 
         return self.call("log.append", kind.value, effect, LOG)
 
     def push(self) -> bool:
-        return self.call("log.push", "", self.log.push, LOG)
+        """The one log repository is its own remote: what is appended is pushed, unless another writer came first."""
+
+        def effect() -> bool:
+            self.log.confirm()
+            return True
+
+        return self.call("log.push", "", effect, LOG)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from reconciler.events import Emitter
+from reconciler.evidence.release_check import ReleaseSets
 from reconciler.looking import Rules, Sources
 from reconciler.loop import Loop
 from reconciler.passes import PassReport, Reporting, Repository
@@ -19,8 +22,13 @@ from state import sshsig
 from state.errors import Fenced, LogRollback
 from state.log import GitLog
 from tests.simulation import ports
+from tests.simulation.content import HOST, RELEASES
 from tests.simulation.faults import Crash, Weather
-from tests.simulation.registry_port import SimRegistry, SimVerifier
+from tests.simulation.publishing import OWN, publish_targets, release_targets
+from tests.simulation.registry_port import SimVerifier, WatchedRegistry
+from tests.simulation.wire.clients import clients
+from tests.simulation.wire.forge import FORGE_HOST, adapters
+from tests.simulation.wire.registry import AUTH_HOST
 from tests.simulation.world import REPOSITORY_ID
 
 KEY: Final = Ed25519PrivateKey.from_private_bytes(b"\x01" * 32)
@@ -30,13 +38,15 @@ class Host(ports.Steps, Protocol):
     """What a process needs of the simulation that it runs in."""
 
     directory: Path
-    rng: Random
     weather: Weather
     trace: list[str]
     running: list[str]
     passes: int
 
     def rules(self, name: str) -> Rules: ...
+
+
+_POISON = {"auths": {HOST: {"auth": base64.b64encode(b"poison:poison").decode()}}}
 
 
 class _NoLock:
@@ -50,9 +60,20 @@ class _NoLock:
 
 
 @contextmanager
-def own_machines() -> Iterator[None]:
+def own_machines(directory: Path) -> Iterator[None]:
+    """Each process on a machine of its own; and where other programs look for credentials and proxies, some are."""
+    home = directory / "home"
+    (home / ".docker").mkdir(parents=True)
+    (home / ".docker" / "config.json").write_text(json.dumps(_POISON))
+    hosts = (HOST.partition(":")[0], AUTH_HOST, FORGE_HOST)
+    (home / ".netrc").write_text("".join(f"machine {host} login poison password poison\n" for host in hosts))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("state.log.WriterLock", _NoLock)
+        patch.setenv("HOME", str(home))
+        patch.setenv("NETRC", str(home / ".netrc"))
+        patch.setenv("DOCKER_CONFIG", str(home / ".docker"))
+        for proxy in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY"):
+            patch.setenv(proxy, "http://poison.example:3128")
         yield
 
 
@@ -61,6 +82,8 @@ class Process:
 
     def __init__(self, sim: Host, name: str) -> None:
         self.sim, self.name = sim, name
+        self.rng = Random(name)
+        """The product's own chance, and the order in which its threads come to their turn."""
         self.alive = False
         self.report: PassReport | None = None
 
@@ -79,29 +102,33 @@ class Process:
         )
         epoch = self.log.activate().epoch
         sim.check.activated(name, epoch)
-        clock, chance = ports.SimClock(sim.world), ports.SimRandom(sim.rng)
-        registry = SimRegistry(sim, name)
-        registry.staleness = sim.weather.stale
+        clock, chance = ports.SimClock(sim.world), ports.SimRandom(self.rng)
+        made, executor = clients(sim, name, clock, chance), ports.SimExecutor(self.rng)
+        registry = WatchedRegistry(made.registry, sim.check, name)
+        reader, status = adapters(sim.world.forge, made.forge, ports.SimRefs(sim, name))
         sources = Sources(
-            forge=ports.SimForge(sim, name),
+            forge=ports.WatchedForge(reader, sim.check, name),
             git=ports.SimGit(sim, name),
             gitops=ports.SimGitOps(sim, name),
             registry=registry,
             verifier=SimVerifier(sim, name),
-            executor=ports.SimExecutor(sim.rng),
+            executor=executor,
             clock=clock,
             random=chance,
+            releases=ReleaseSets(registry, RELEASES, OWN) if sim.world.releasing else None,
         )
         metrics = ports.SimMetrics()
-        emit = Emitter(lambda _record: None, clock)
-        reporting = Reporting(emit, metrics, ports.SimStatus(sim, name))
+        emit = Emitter(lambda record: sim.check.wire.told("a log line", json.dumps(dict(record))), clock)
+        reporting = Reporting(emit, metrics, status)
         repository = Repository(
             "shop",
             sources,
             registry,
-            ports.SimLog(sim, name, self.log),
+            ports.SimLog(sim, name, self.log, lambda made, blobs: sim.check.appended(name, made, blobs)),
             reporting,
             acceptances=ports.SimAcceptances(sim, name),
+            release=release_targets(sources, registry) if sim.world.releasing else None,
+            publish=publish_targets(sim, name, sources, registry) if sim.world.releasing else None,
         )
         self.loop = Loop([repository], sim.rules, clock, chance, emit=emit, metrics=metrics, on_report=self._reported)
         self.alive = True
@@ -111,8 +138,10 @@ class Process:
         self.report = report
         self.sim.passes += 1
 
-    def step(self) -> float:
+    def step(self, seed: int | None = None) -> float:
         """One step of the loop; seconds until the next one is due. The process may die in it."""
+        if seed is not None:
+            self.rng.seed(seed)
         self.report = None
         self.sim.check.pass_begins(self.name)
         self.sim.running.append(self.name)

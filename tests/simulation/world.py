@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from random import Random
+from typing import Any
 
 from state.git import CommitId, RefName
 from state.observed import BaselinePolicy, Mode, PullRequest
 from state.oci import Digest, Manifest, Repository, Tag
 from state.quarantine import Acceptance
 from tests.simulation.content import COMPONENTS, IMAGES, Code, build, repository
+from tests.simulation.gitops import GitOps
 
 REPOSITORY_ID = 4711
 MAIN = RefName.branch("main")
@@ -40,12 +42,12 @@ class Pr:
     fork: int | None
     labels: tuple[str, ...] = ()
     open: bool = True
+    merged: bool = False
     shown: CommitId | None = None
     heads: list[CommitId] = field(default_factory=list)
 
-    def seen(self, *, lagging: bool) -> PullRequest:
-        head = self.shown if lagging and self.shown is not None else self.head
-        return PullRequest(self.number, head, self.base, self.fork, 7, self.labels)
+    def seen(self) -> PullRequest:
+        return PullRequest(self.number, self.head, self.base, self.fork, 7, self.labels)
 
 
 class Several(StrEnum):
@@ -57,6 +59,12 @@ class Several(StrEnum):
     SILENT = "every tag is made, some are confirmed"
 
 
+class ForgeKind(StrEnum):
+    GITHUB = "github"
+    GITEA = "gitea"
+    GITLAB = "gitlab"
+
+
 @dataclass(slots=True)
 class Registry:
     """Tags with all they ever were, manifests by digest, and what readers are not shown."""
@@ -65,7 +73,15 @@ class Registry:
     manifests: dict[tuple[Repository, Digest], Manifest] = field(default_factory=dict)
     hidden: set[Repository] = field(default_factory=set)
     """Everything there answers 404, as for a credential that lost its permission."""
-    several: dict[Repository, Several] = field(default_factory=dict)
+    several: Several = Several.UNKNOWN
+    immutable: bool = False
+    """Whether the tag of a commit that exists may not be written again, not even with its own digest."""
+    heads: bool = True
+    """Whether HEAD is answered."""
+    referrers_api: bool = True
+    blobs: dict[tuple[Repository, Digest], bytes] = field(default_factory=dict)
+    tokens: dict[str, tuple[str, float]] = field(default_factory=dict)
+    """Token → its scope, and until when (monotonic) it is good."""
     stale_until: dict[tuple[Repository, str], float] = field(default_factory=dict)
     """Until when (monotonic) reads of a tag still answer as before the last write."""
 
@@ -90,6 +106,11 @@ class Registry:
         if self.stale_until.get((at, tag), 0.0) > now_s:
             was = was[:-1]
         return was[-1] if was else None
+
+    def has_referrer(self, at: Repository, subject: Digest) -> bool:
+        """Whether anything is attached to a digest, by API or by tag."""
+        listed = self.now(at, f"sha256-{subject.hex}") is not None
+        return listed or any(where == at and subject.encode() in m.raw for (where, _), m in self.manifests.items())
 
     def any_tag(self, at: Repository) -> list[Tag]:
         if at in self.hidden:
@@ -119,7 +140,10 @@ class Time:
         self.wall += timedelta(seconds=seconds)
         self.monotonic += seconds
 
+    was_set: bool = False
+
     def set_clock(self, seconds: float) -> None:
+        self.was_set = True
         self.latest = max(self.latest, self.wall)
         self.wall += timedelta(seconds=seconds)
 
@@ -145,10 +169,17 @@ class World:
         """What each manifest was built from: `main <commit>`, `head <commit>`, or something else."""
         self.checked = rng.random() < 0.5
         """Whether evidence is asked for at all."""
+        self.forge = rng.choice(tuple(ForgeKind))
+        self.statuses: dict[str, dict[str, Any]] = {}
+        """Head → the status that the forge shows."""
         self.ids_refused = rng.random() < 0.3
         """Whether the git server refuses to send a commit by its id."""
-        self.mode = Mode.FILL
+        self.releasing = self.checked and rng.random() < 0.7
+        """Whether release sets are published, and heads with them."""
+        self.gitops = GitOps()
+        self.mode = self.busy
         self.suspended = False
+        self.resting = False
         self.max_writes_per_hour = 1000
         self.baseline = BaselinePolicy.FAITHFUL if rng.random() < 0.25 else BaselinePolicy.MAIN
         self.previewed = [c for c in COMPONENTS if rng.random() < 0.8] or ["web"]
@@ -158,18 +189,26 @@ class World:
         )
         self.tips = {MAIN: start, RELEASE: start, TOPIC: start}
         self.tips_ever: dict[RefName, list[CommitId]] = {b: [t] for b, t in self.tips.items()}
+        registry = self.registry
+        registry.several = rng.choice(tuple(Several))
+        registry.immutable, registry.heads = rng.random() < 0.25, rng.random() < 0.8
+        registry.referrers_api = rng.random() < 0.5
         for image in IMAGES:
             at = repository(image)
             fate = rng.random()
             if fate < 0.8:
                 manifest = self.built(image, f"main {start}")
                 for tag in ("main", start):
-                    self.registry.put(at, tag, manifest)
+                    registry.put(at, tag, manifest)
             elif fate < 0.9:
-                self.registry.put(at, "cache", self.built(image, "cache"))
-            self.registry.several[at] = rng.choice(tuple(Several))
+                registry.put(at, "cache", self.built(image, "cache"))
 
     # --- what is so
+
+    @property
+    def busy(self) -> Mode:
+        """The mode in which everything is done."""
+        return Mode.PUBLISH if self.releasing else Mode.FILL
 
     def open_prs(self) -> Iterator[Pr]:
         return (pr for pr in self.prs.values() if pr.open)

@@ -70,8 +70,9 @@ def test_a_page_that_fails_once_is_asked_again(scripted: Scripted) -> None:
     assert scripted.listed() == [*range(1, count + 1)]
 
 
-def test_a_list_that_moves_once_while_it_is_read_is_read_again(scripted: Scripted) -> None:
-    count = 2 * scripted.page_size + 1
+@pytest.mark.parametrize("pages", [1, 2])
+def test_a_list_that_moves_once_while_it_is_read_is_read_again(scripted: Scripted, pages: int) -> None:
+    count = pages * scripted.page_size + 1  # with one page and a record the second page is empty after the move
     scripted.open(count)
     moved: list[int] = []
 
@@ -84,6 +85,21 @@ def test_a_list_that_moves_once_while_it_is_read_is_read_again(scripted: Scripte
     scripted.before_page(2, close_one)
     assert scripted.listed() == [*range(2, count + 1)]
     assert moved
+
+
+def test_an_empty_page_that_is_unchanged_tells_the_number_of_now(scripted: Scripted) -> None:
+    scripted.open(scripted.page_size)
+    moved: list[int] = []
+
+    def close_one() -> None:
+        if not moved:
+            moved.append(1)
+            scripted.close_first()
+
+    scripted.before_page(2, close_one)
+    scripted.tested.reader.open_pull_requests()
+    scripted.open(1)
+    assert scripted.listed() == [*range(2, scripted.page_size + 2)]
 
 
 def test_a_list_that_never_stands_still_is_not_complete(scripted: Scripted) -> None:

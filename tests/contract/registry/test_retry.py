@@ -19,7 +19,7 @@ from reconciler.adapters.http_errors import unanswered
 from reconciler.adapters.registry_limits import Limits
 from reconciler.adapters.registry_pacing import Pacer
 from state.errors import Denied, Fenced, RateLimited, ReconcilerError, Terminal, Unavailable, Unsupported
-from state.oci import OCI_INDEX
+from state.oci import OCI_INDEX, Tag
 from tests.contract.registry.support import (
     MANIFEST,
     START,
@@ -167,6 +167,26 @@ def test_a_put_without_an_answer_says_that_it_may_have_happened(stub: Stub, clie
     with pytest.raises(Unavailable) as caught:
         client(stub.host).manifest(repository(stub.host, "beta/x"), TAG)
     assert "may have happened" not in str(caught.value)
+
+
+@pytest.mark.parametrize("refused", [400, 401, 403, 404, 405, 409, 422])
+def test_a_put_that_is_refused_when_it_is_sent_again_may_have_happened_before(
+    stub: Stub, client: Connect, refused: int
+) -> None:
+    registry, where = client(stub.host), repository(stub.host)
+    for put in (
+        lambda: registry.put_manifest(where, TAG, MANIFEST),
+        lambda: registry.put_tags(where, [TAG, Tag("b" * 40)], MANIFEST),
+    ):
+        stub.script(Reply(502), Reply(refused))
+        with pytest.raises(Unavailable, match=f"answered {refused} .* the write may have happened before"):
+            put()
+
+
+def test_an_immutable_tag_that_refuses_the_second_try_of_its_own_write_is_written(stub: Stub, client: Connect) -> None:
+    stub.script(DROP, error(409, "TAG_INVALID"), OK)
+    client(stub.host).put_manifest(repository(stub.host), TAG, MANIFEST)
+    assert stub.methods() == ["PUT", "PUT", "HEAD"]
 
 
 def test_a_put_that_was_limited_or_never_sent_did_not_happen(stubs: Callable[..., Stub], client: Connect) -> None:
