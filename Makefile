@@ -36,11 +36,11 @@ bench: $(STAMP) ## Every figure of the README, as ratios in one run
 	@$(BIN)/python -m bench
 
 simulate: $(STAMP) ## The deterministic simulation: SEEDS=n runs from seed START (0) on, or STEPS=n steps
-	@PYTHONHASHSEED=0 $(BIN)/python -m tests.simulation --seeds $(SEEDS) --steps $(STEPS) --start $(or $(START),0)
+	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --steps $(STEPS) --start $(or $(START),0)
 
 soak: $(STAMP) ## Longer runs: many more simulation seeds, each rule broken once, kill -9 at every boundary, every race of a publish
-	@PYTHONHASHSEED=0 $(BIN)/python -m tests.simulation --steps 1000000
-	@PYTHONHASHSEED=0 $(BIN)/python -m tests.simulation --mutations --seeds 10000
+	@$(BIN)/python -m tests.simulation --steps 1000000
+	@$(BIN)/python -m tests.simulation --mutations --seeds 10000
 	@$(BIN)/python -m tests.faults --kills 200
 	@$(BIN)/python -m tests.publishing
 	@$(BIN)/python -m tests.publishing --mutations

@@ -118,7 +118,7 @@ class TagReads:
         alive = {head.commit for head in heads}
         done = {c: r for c, r in history.recorded.items() if c[1] in alive and r.settled}
         uniform = self._sources.random.uniform
-        for cell in done.keys() - self._swept.keys():
+        for cell in (c for c in done if c not in self._swept):  # in the log's order: each draws from the same source
             # Spread around one interval from now: a start finds all tags at once, and a new one was just read.
             self._swept[cell] = now + rules.sweep_interval_s * uniform(0.5, 1.5)
         self._swept = {cell: due for cell, due in self._swept.items() if cell in done}

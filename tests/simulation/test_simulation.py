@@ -26,7 +26,7 @@ def test_every_invariant_holds_under_faults_and_the_world_comes_to_rest(start: i
         assert sum(getattr(run, what) for run in runs) > 0, what
 
 
-@pytest.mark.parametrize("seed", [3, 11, 42])
+@pytest.mark.parametrize("seed", [3, 11, 17])
 def test_one_seed_gives_one_trace(seed: int) -> None:
     code = f"from tests.simulation.run import simulate; print('\\n'.join(simulate({seed}).trace))"
     traces = [
@@ -37,7 +37,7 @@ def test_one_seed_gives_one_trace(seed: int) -> None:
             text=True,
             env={**os.environ, "PYTHONHASHSEED": hash_seed},
         ).stdout
-        for hash_seed in ("0", "0")
+        for hash_seed in ("0", "1")
     ]
     assert traces[0] == traces[1]
     assert len(traces[0].splitlines()) > 50
