@@ -186,8 +186,12 @@ class OrasRegistry(oras.provider.Registry):  # type: ignore[misc]  # oras ships 
                 if _may_be_immutable(error.response) and self.resolve(repository, tag) == manifest.digest:
                     return
             raise
-        if _may_be_immutable(response) and self.resolve(repository, tag) == manifest.digest:
-            return
+        if _may_be_immutable(response):
+            there = self.resolve(repository, tag)
+            if there == manifest.digest:
+                return
+            if there is None:  # of a request that was delivered twice, the answer to the second
+                raise Unavailable(f"{where}: refused as a tag that exists, which does not show yet")
         self._expect(response, where, 200, 201)
         stored = announced_digest(response, where)
         if stored is None:

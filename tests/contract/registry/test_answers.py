@@ -128,6 +128,13 @@ def test_an_immutable_tag_that_holds_our_digest_counts_as_written(stub: Stub, cl
         client(stub.host).put_manifest(repository(stub.host), TAG, MANIFEST)
 
 
+def test_an_immutable_tag_that_does_not_show_yet_may_be_ours(stub: Stub, client: Connect) -> None:
+    """A request that was delivered twice is answered as its second delivery was."""
+    stub.script(error(409, "CONFLICT"), error(404, "MANIFEST_UNKNOWN"))
+    with pytest.raises(Unavailable, match="does not show yet"):
+        client(stub.host).put_manifest(repository(stub.host), TAG, MANIFEST)
+
+
 def test_a_head_without_a_digest_is_followed_by_one_bounded_get(stub: Stub, client: Connect) -> None:
     stub.script(served(Docker_Content_Digest=""))
     assert client(stub.host).resolve(repository(stub.host), TAG) == MANIFEST.digest

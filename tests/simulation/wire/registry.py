@@ -63,8 +63,7 @@ class RegistryServer(Server):
 
     def faults(self, seen: Seen) -> tuple[Fault, ...]:
         if seen.method not in {"GET", "HEAD"}:
-            send = tuple(f for f in SEND if not (self._registry.immutable and f is Fault.TWICE))
-            return (*send, *[Fault.PARTWAY] * 3) if "tag=" in seen.query else send
+            return (*SEND, *[Fault.PARTWAY] * 3) if "tag=" in seen.query else SEND
         if "/manifests/" in seen.path:
             # A 404 for a single tag would be a lie that nobody can see through; a whole repository is hidden instead.
             return (*GET, Fault.GARBLED) if seen.method == "GET" else GET
