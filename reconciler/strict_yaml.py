@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from reconciler.bounded_yaml import TooDeep, compose
 from state.canonical import Json
 from state.errors import ConfigError
 
@@ -60,11 +60,11 @@ def read_regular(path: Path, *, max_bytes: int) -> bytes:
 def parse(raw: bytes, *, what: str) -> Document:
     """Parse one document. Raises ConfigError where there is no document to speak of; lists all else in `problems`."""
     try:
-        node = YAML(typ="safe", pure=True).compose(raw.decode())
+        node = compose(raw.decode())
     except UnicodeDecodeError as error:
         raise ConfigError(f"{what}: expected UTF-8, got another byte at position {error.start}") from error
-    except RecursionError as error:
-        raise ConfigError(f"{what}: YAML is nested too deeply") from error
+    except TooDeep as error:
+        raise ConfigError(f"{what}: {error}") from error
     except MarkedYAMLError as error:
         # Only the parser's own words and the line: its full text quotes the file, and so perhaps a secret.
         line = "" if error.problem_mark is None else f"line {error.problem_mark.line + 1}: "

@@ -6,23 +6,18 @@ number means anything here. Marks count characters of the decoded text.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from reconciler.bounded_yaml import DEPTH_MAX, TooDeep, compose_all
 from state.errors import ConfigError
 
 FILE_MAX_BYTES: Final = 512 * 1024
 """Of one file with pins: some seconds of parsing at worst. A person's values file has some kilobytes."""
 NODES_MAX: Final = 500_000
-DEPTH_MAX: Final = 100
-_BRACKETS_MAX: Final = 500
-"""Open at a time, whatever they mean: the parser's work grows with the square of it."""
-_BRACKET: Final = re.compile(r"[\[\]{}]")
 BOM: Final = b"\xef\xbb\xbf"
 _STR: Final = "tag:yaml.org,2002:str"
 _NULL: Final = "tag:yaml.org,2002:null"
@@ -43,16 +38,14 @@ def read(raw: bytes, what: str, *, max_bytes: int = FILE_MAX_BYTES) -> File:
     bom = BOM if raw.startswith(BOM) else b""
     try:
         text = raw.removeprefix(BOM).decode()
-        _check_brackets(text, what)
-        yaml = YAML(typ="safe", pure=True)
-        yaml.composer.warn_double_anchors = False  # the later one counts, as YAML says
-        roots = tuple(root for root in yaml.compose_all(text) if not _is_empty(root))
+        composed = compose_all(text, repeated_anchors=True)
+        roots = tuple(root for root in composed if root is not None and not _is_empty(root))
         for root in roots:
             _check_depth(root, what)
     except UnicodeDecodeError as error:
         raise ConfigError(f"{what}: expected UTF-8, got another byte at position {error.start}") from error
-    except RecursionError as error:
-        raise ConfigError(f"{what}: YAML is nested too deeply") from error
+    except TooDeep as error:
+        raise ConfigError(f"{what}: {error}") from error
     except MarkedYAMLError as error:
         # Only the parser's own words and the line: its full text quotes the file, and so perhaps a secret.
         line = "" if error.problem_mark is None else f"line {error.problem_mark.line + 1}: "
@@ -129,16 +122,8 @@ def line(node: Node) -> int:
     return int(node.start_mark.line) + 1
 
 
-def _is_empty(root: Node | None) -> bool:
-    return root is None or (is_null(root) and not root.value)
-
-
-def _check_brackets(text: str, what: str) -> None:
-    depth = 0
-    for found in _BRACKET.finditer(text):
-        depth = depth + 1 if found[0] in "[{" else max(0, depth - 1)
-        if depth > _BRACKETS_MAX:
-            raise ConfigError(f"{what}: YAML is nested too deeply: more than {_BRACKETS_MAX} open brackets")
+def _is_empty(root: Node) -> bool:
+    return is_null(root) and not root.value
 
 
 def _check_depth(root: Node, what: str) -> None:

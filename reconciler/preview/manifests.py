@@ -10,16 +10,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
-from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from reconciler.bounded_yaml import DEPTH_MAX, TooDeep, compose_all
 from state.errors import InvalidValue
 
 Path_: TypeAlias = "tuple[str | int, ...]"
 
 VALUES_MAX: Final = 200_000
-_DEPTH_MAX: Final = 100
 _TAG: Final = "tag:yaml.org,2002:"
 
 
@@ -90,12 +89,12 @@ def texts(value: object, path: Path_ = ()) -> Iterator[tuple[Path_, str]]:
 def parse(raw: bytes, file: str) -> tuple[Manifest, ...]:
     """Every document of a file that is a mapping. Raises InvalidValue with the line of what is not YAML."""
     try:
-        nodes = [n for n in YAML(typ="safe", pure=True).compose_all(raw.decode()) if n is not None]
+        nodes = [n for n in compose_all(raw.decode()) if n is not None]
         return tuple(made for node in nodes if (made := _manifest(node, file)) is not None)
     except UnicodeDecodeError as error:
         raise InvalidValue(f"{file}: expected UTF-8, got another byte at position {error.start}") from error
-    except RecursionError as error:
-        raise InvalidValue(f"{file}: YAML is nested too deeply") from error
+    except TooDeep as error:
+        raise InvalidValue(f"{file}: {error}") from error
     except MarkedYAMLError as error:
         line = "" if error.problem_mark is None else f"{error.problem_mark.line + 1}"
         raise InvalidValue(f"{file}:{line}: not YAML: {error.problem}") from error
@@ -117,8 +116,8 @@ class _Walk:
     def value(self, node: Node, at: Path_) -> Any:
         # An alias stands for all it names, so what is counted is what comes out, not what is written.
         self._left -= 1
-        if self._left < 0 or len(at) > _DEPTH_MAX:
-            raise ValueError(f"more than {VALUES_MAX} values, or nested deeper than {_DEPTH_MAX}")
+        if self._left < 0 or len(at) > DEPTH_MAX:
+            raise ValueError(f"more than {VALUES_MAX} values, or nested deeper than {DEPTH_MAX}")
         self._lines[at] = node.start_mark.line + 1
         match node:
             case MappingNode():
