@@ -10,11 +10,13 @@ REQUIRE ?=
 # A folder with bundles of public projects, to verify them offline; without it those tests are skipped.
 PUBLIC_DATA ?=
 WORKERS ?= 4
+FUZZER_DIR := .fuzz/lib
+FUZZER := $(FUZZER_DIR)/.installed
 
 SEEDS ?= 300
 STEPS ?= 0
 
-.PHONY: demo test check bench simulate soak format lock clean help
+.PHONY: demo test check bench simulate soak fuzz format lock clean help
 
 help: ## What there is
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile
@@ -45,6 +47,9 @@ soak: $(STAMP) ## Longer runs: many more simulation seeds, each rule broken once
 	@$(BIN)/python -m tests.publishing
 	@$(BIN)/python -m tests.publishing --mutations
 
+fuzz: $(FUZZER) ## Fuzz every parser of outside bytes for a minute each (Linux x86_64; FUZZ="--seconds 600 marker")
+	@PYTHONPATH=$(FUZZER_DIR) $(BIN)/python -m tests.fuzz $(FUZZ)
+
 format: $(STAMP) ## Rewrite the sources in the project's format
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
@@ -56,7 +61,14 @@ lock: ## Resolve the dependencies anew (needs uv)
 		-o requirements-build.lock
 
 clean:
-	rm -rf $(VENV) demo build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .fuzz demo build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+
+$(FUZZER): $(STAMP) tools/fuzz-requirements.lock
+	@rm -rf $(FUZZER_DIR)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: --require-hashes \
+		--target $(FUZZER_DIR) -r tools/fuzz-requirements.lock || \
+		{ echo "fuzz: Atheris could not be installed; it has wheels for Linux x86_64 alone" >&2; exit 1; }
+	@touch $(FUZZER)
 
 $(STAMP): requirements.lock pyproject.toml tools/setup.sh
 	@sh tools/setup.sh $(VENV)

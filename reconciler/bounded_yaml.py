@@ -29,8 +29,10 @@ class TooDeep(ValueError):
 def compose(text: str) -> Node | None:
     """The one document of `text`, None for an empty one. Raises TooDeep, and YAMLError of the parser."""
     _check_brackets(text)
+    yaml = _yaml()
+    yaml.composer.warn_double_anchors = False  # whoever takes one document takes no anchors
     try:
-        node: Node | None = _yaml().compose(text)
+        node: Node | None = yaml.compose(text)
         return node
     except MaxDepthExceededError as error:
         raise _too_deep(error) from error

@@ -339,6 +339,8 @@ def _shown(at: Location, got: object) -> str:
             return str(got).lower()
         case int():
             return str(got)[:_SHOWN_MAX_CHARS]
+        case str() if not at:
+            return f"a text of {len(got)} characters (not shown: a file of one text may be a secret)"
         case str() if str(at[-1]).endswith("_file"):
             return f"a text of {len(got)} characters (not shown: this names a secret)"
         case str():

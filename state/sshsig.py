@@ -34,7 +34,8 @@ _BEGIN: Final = "-----BEGIN SSH SIGNATURE-----"
 _END: Final = "-----END SSH SIGNATURE-----"
 _LINE: Final = 70
 _RAW_BYTES: Final = 64
-_KEY_LINE: Final = re.compile(r"ssh-ed25519 ([A-Za-z0-9+/]{68}=?=?)")
+_KEY_LINE: Final = re.compile(r"ssh-ed25519 ([A-Za-z0-9+/]{68})")
+"""51 bytes, so without padding: a reader of base64 would ignore it, and a key have two spellings."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,7 @@ def _date(text: str) -> datetime | None:
     """An HTTP date; None if it is none."""
     try:
         when = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):  # the latter for a year, or an offset, of too many digits
         return None
     return when if when.tzinfo else when.replace(tzinfo=UTC)
 

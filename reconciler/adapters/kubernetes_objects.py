@@ -112,4 +112,7 @@ def _time(value: object, where: str) -> datetime:
     found = _TIME.fullmatch(value) if isinstance(value, str) else None
     if found is None:
         raise Unavailable(f"{where}: expected a time such as 2026-01-31T23:59:59Z, got {str(value)[:40]!r}")
-    return datetime.strptime(found[1], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC)
+    try:
+        return datetime.strptime(found[1], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC)
+    except ValueError:
+        raise Unavailable(f"{where}: {found[0]} is no time of the calendar") from None

@@ -8,7 +8,6 @@ refused: a mounted Kubernetes Secret is world-readable inside its container and 
 from __future__ import annotations
 
 import base64
-import binascii
 import os
 import stat
 import threading
@@ -121,7 +120,7 @@ def _login(entry: dict[str, Json], where: str) -> Login:
     if packed := text("auth"):
         try:
             username, colon, password = base64.b64decode(packed, validate=True).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:  # no base64, not ASCII, or not UTF-8 in it
             colon = ""
         if not colon or not f"{username}{password}".isprintable():
             raise ConfigError(f"{where}: auth is the base64 of user:password") from None
