@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 REQUIRE ?=
 # A folder with bundles of public projects, to verify them offline; without it those tests are skipped.
 PUBLIC_DATA ?=
-WORKERS ?= 4
+WORKERS ?= 2
 FUZZER_DIR := .fuzz/lib
 FUZZER := $(FUZZER_DIR)/.installed
 

@@ -31,7 +31,7 @@ class Board:
     """What one repository serves; replaced as a whole, so that a reader sees one pass."""
 
     def __init__(self) -> None:
-        self._shown = _Shown({}, {}, {}, frozenset())
+        self._shown: _Shown | None = None
 
     def show(
         self,
@@ -71,11 +71,13 @@ class Board:
 
     def by_digest(self, digest: Digest) -> ServedPlan | None:
         """A plan that was recorded; None if there is none."""
-        return self._shown.plans.get(digest)
+        return None if self._shown is None else self._shown.plans.get(digest)
 
     def newest(self, pull_request: int, target: str) -> ServedPlan | Missing | None:
         """The plan that holds now for a pull request, or what is missing; None if there is no such target."""
         shown = self._shown
+        if shown is None:  # which targets there are is not known yet, either
+            return Missing(("the process has just started: no pass has ended yet",))
         if target not in shown.targets:
             return None
         if (found := shown.newest.get((pull_request, target))) is not None:

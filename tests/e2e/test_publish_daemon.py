@@ -233,7 +233,8 @@ def test_doctor_tests_approvers_ways_in_and_targets(approving: Approving, at_git
     assert made["shop: markers by directory"] == ("ok", "0 markers there")
     assert made["shop: target dev key"][0] == "ok"
     assert made["shop: target dev forge"][1] == f"{NAME} (id {at_github.id}); its pull requests can be listed"
-    assert made["shop: target dev permissions"][0] == "ok"
+    # The simulated owner has one token for both repositories.
+    assert made["shop: target dev permissions"] == ("warn", "more than needed: Commit statuses: write")
     assert made["shop: target dev permissions: git"][0] == "ok"  # though the state directory is not there yet
     assert at_github.pulls == {}
 
