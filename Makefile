@@ -24,7 +24,7 @@ help: ## What there is
 demo: $(STAMP) ## Run the main job on this machine, on real parts
 	@$(BIN)/ameide demo $(DEMO)
 
-test: $(STAMP) ## All tests; those that need Go are skipped without it (about six minutes on two cores)
+test: $(STAMP) ## All tests; those that need Go or another outside program are skipped without it, and say so
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -q --require-suites "$(REQUIRE)" \
 		$(if $(PUBLIC_DATA),--public-data="$(PUBLIC_DATA)")
 
