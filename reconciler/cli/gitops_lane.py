@@ -55,9 +55,8 @@ def render(config: Path, repo: str | None, out: Path | None, check: Path | None,
             raise ConfigError(f"{check}: expected the folder of a lane, found none")
         tree = read_tree(check, (".yaml", file_list.PATH))
         before = file_list.read_list(tree[file_list.PATH], file_list.PATH) if file_list.PATH in tree else {}
-        differing = lane.differences(
-            files, {path: raw for path, raw in tree.items() if path in files or path in before}
-        )
+        ours = {p: raw for p, raw in tree.items() if p in files or p in before or lane.is_rendered(raw)}
+        differing = lane.differences(files, ours)
         if as_json:
             click.echo(json.dumps({"differences": differing, "files": len(files)}, indent=2))
         else:
