@@ -107,6 +107,20 @@ class Logged:
     id: CommitId
     entry: Entry
 
+    def to_json(self) -> dict[str, Json]:
+        """What a machine is shown of it, by `ameide log show --json` and by the status page."""
+        entry = self.entry
+        return {
+            "at": entry.at,
+            "blobs": dict(entry.blobs),
+            "body": dict(entry.body),
+            "epoch": entry.epoch,
+            "id": self.id,
+            "kind": entry.kind.value,
+            "sequence": entry.sequence,
+            "writer": entry.writer,
+        }
+
 
 def decode(message: bytes) -> Entry:
     """Read a commit message back. Raises InvalidValue unless it is byte for byte what `encode` writes."""

@@ -71,7 +71,7 @@ def show(path: Path, branch: str | None, last: int | None, as_json: bool, **aske
     reader = open_log(path, branch)
     selection = Selection(wanted, reader.blob, reader.signer)
     for logged in _selected(reader, selection, last):
-        click.echo(_json(_as_json(logged)) if as_json else _line(logged))
+        click.echo(_json(logged.to_json()) if as_json else _line(logged))
 
 
 @command.command()
@@ -176,20 +176,6 @@ def _line(logged: Logged) -> str:
 
     entry = logged.entry
     return printable(f"{entry.at}  {logged.id.short}  epoch {entry.epoch}  {entry.writer}  {subject(entry)}")
-
-
-def _as_json(logged: Logged) -> dict[str, Any]:
-    entry = logged.entry
-    return {
-        "at": entry.at,
-        "blobs": dict(entry.blobs),
-        "body": dict(entry.body),
-        "epoch": entry.epoch,
-        "id": logged.id,
-        "kind": entry.kind.value,
-        "sequence": entry.sequence,
-        "writer": entry.writer,
-    }
 
 
 def _json(value: Any) -> str:

@@ -115,18 +115,7 @@ def roles(path: Path, repository_id: int) -> tuple[Role, ...]:
 
 def entry_json(logged: Logged) -> dict[str, Json]:
     """One entry in the form of `ameide log show --json`, with its line for people."""
-    entry = logged.entry
-    return {
-        "at": entry.at,
-        "blobs": dict(entry.blobs),
-        "body": dict(entry.body),
-        "epoch": entry.epoch,
-        "id": logged.id,
-        "kind": entry.kind.value,
-        "sequence": entry.sequence,
-        "subject": subject(entry),
-        "writer": entry.writer,
-    }
+    return {**logged.to_json(), "subject": subject(logged.entry)}
 
 
 def body_text(entry: Entry) -> tuple[str, bool]:

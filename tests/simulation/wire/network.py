@@ -6,6 +6,7 @@ Everything above it is the product's: sessions, redirects, timeouts, bounds, ret
 from __future__ import annotations
 
 import io
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from random import Random
@@ -28,11 +29,11 @@ LOGIN_HOST: Final = "login.example"
 ENDLESS_BYTES: Final = 1 << 40
 
 
-class Server:
+class Server(ABC):
     """One host, as one process reaches it."""
 
-    def answer(self, seen: Seen) -> Reply:
-        raise NotImplementedError(seen)
+    @abstractmethod
+    def answer(self, seen: Seen) -> Reply: ...
 
     def faults(self, seen: Seen) -> tuple[Fault, ...]:
         """What may befall this request."""
@@ -40,7 +41,8 @@ class Server:
 
     def altered(self, seen: Seen, reply: Reply | None, chance: Random) -> Reply:
         """The answer, wrong in a way of this host's own; `reply` is None where nothing was done yet."""
-        raise NotImplementedError(seen, reply, chance)
+        del reply, chance
+        raise AssertionError(f"{seen.method} {seen.path}: this host names no fault of its own")
 
 
 class LoginPage(Server):
