@@ -15,8 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from reconciler import doctor_registry, doctor_repository, doctor_standby
-from reconciler.findings import Finding, Status, attempt
+from reconciler import doctor_registry, doctor_repository, doctor_secrets, doctor_standby
+from reconciler.findings import Finding, Status, attempt, secret
 from reconciler.ports import Clock, Random
 from reconciler.settings import Loaded
 from state.errors import Terminal
@@ -40,7 +40,10 @@ def diagnose(loaded: Loaded, clock: Clock, random: Random) -> Iterator[Finding]:
     yield from doctor_registry.undeclared(settings, catalogues)
     for registry in settings.registries:
         yield from doctor_registry.diagnose(registry, settings, catalogues, clock, random)
+    for name, file in doctor_secrets.telling(settings):
+        yield secret(name, file)
     yield from doctor_standby.diagnose(settings.standby, clock)
+    yield from doctor_secrets.diagnose(settings)
     yield _clock(clock, wall, steady)
 
 

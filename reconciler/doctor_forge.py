@@ -4,12 +4,12 @@ and no more.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
-from reconciler import doctor_gitea, doctor_github, doctor_gitlab
+from reconciler import branch_rules, doctor_gitea, doctor_github, doctor_gitlab
 from reconciler.adapters.forge_access import GitHubAppToken, TokenFile
 from reconciler.adapters.forge_client import ForgeClient, Token
 from reconciler.adapters.forge_github import HEADERS
@@ -38,6 +38,7 @@ from reconciler.settings_forge import (
 from reconciler.settings_model import CALL_TIMEOUT_FACTOR, RepositorySettings, Settings
 from reconciler.token_use import TokenUse
 from state.errors import ReconcilerError, Terminal
+from state.git import RefName
 from state.observed import Mode
 
 _TOKENS: Final[Mapping[str, Callable[[str, ForgeClient, str, TokenUse], list[Finding]]]] = {
@@ -50,6 +51,12 @@ _REMEDIES: Final = {
     "gitea": "give the token's user the role Write on this repository",
     "gitlab": "check that the token is still valid and that its user is a member of the project",
 }
+
+
+LOOK: Final = (
+    "look it up where it was made, at {}: it should reach this one repository, push there and do nothing else, and "
+    "log/*/* should be protected from force pushes and deletion"
+)
 
 
 class _AppJwt:
@@ -114,6 +121,22 @@ def proposals(check: str, forge: HttpForgeSettings, whole: Settings, clock: Cloc
         yield from _token_may(check, forge, TokenUse(writes=True, proposes=True), clock, random)
     remedy = "check that git reaches the same host as the API, with the same credential"
     yield attempt(f"{check}: git", lambda: _may_push(check, forge, whole, clock), remedy)
+
+
+def pushing(
+    check: str, forge: HttpForgeSettings, token: Token, branches: Sequence[RefName], *, clock: Clock, random: Random
+) -> Iterator[Finding]:
+    """What a token may do that only pushes to these branches, and what the forge's rules for them are.
+
+    A forge that does not tell it to this token is a warning: that git takes its pushes is asked elsewhere.
+    """
+    try:
+        with _client(forge, token, clock, random) as client:
+            yield from _TOKENS[forge.kind](check, client, forge.repository, TokenUse(writes=True, pushes=True))
+            rules = {branch: branch_rules.ASKED[forge.kind](client, forge.repository, branch) for branch in branches}
+            yield from branch_rules.judged(f"{check}: branches", forge.kind, rules)
+    except ReconcilerError as error:
+        yield Finding(f"{check}: not told", Status.WARN, f"not known what it may do: {error}", LOOK.format(forge.url))
 
 
 def _may_push(check: str, forge: HttpForgeSettings, whole: Settings, clock: Clock) -> Finding:

@@ -7,6 +7,7 @@ from typing import Final
 
 from pydantic import Field
 
+from reconciler import permission_words
 from reconciler.adapters.forge_client import ForgeClient
 from reconciler.adapters.forge_records import Record, parsed
 from reconciler.findings import Finding, Status
@@ -78,5 +79,6 @@ def token(check: str, client: ForgeClient, name: str, use: TokenUse) -> list[Fin
         Heard((*sorted(had), *extra), {}),
         needed=frozenset(needed),
         remedies=_REMEDIES,
+        lets=permission_words.GITEA,
         told=f"role {role}",
     )

@@ -10,6 +10,7 @@ from pydantic import Field
 from reconciler.adapters.forge_client import Answer, ForgeClient
 from reconciler.adapters.forge_records import Record, parsed
 from reconciler.findings import Finding, Status
+from reconciler.permission_words import CLASSIC_SCOPES, GITHUB, GITHUB_APP, named
 from reconciler.settings_forge import GitHubAppSettings
 from reconciler.token_probes import NOWHERE, Heard, Probe, Remedies, ask_all, judged, message
 from reconciler.token_use import TokenUse
@@ -18,7 +19,9 @@ from state.errors import Terminal
 _LEVELS: Final = {"read": 1, "write": 2, "admin": 3}
 _SCOPES_HARMLESS: Final = frozenset({"repo", "repo:status", "public_repo", "read:org", "read:user"})
 _REFUSAL: Final = "Resource not accessible by"
-_READS: Final = frozenset({"Contents: read", "Pull requests: read"})
+_CONTENTS: Final = frozenset({"Contents: read"})
+"""Whether it may also write them is what git is asked."""
+_READS: Final = _CONTENTS | {"Pull requests: read"}
 _STATUSES: Final = frozenset({"Commit statuses: write"})
 _PULLS: Final = frozenset({"Pull requests: write"})
 _NONE: Final[frozenset[str]] = frozenset()
@@ -97,12 +100,13 @@ def token(check: str, client: ForgeClient, name: str, use: TokenUse) -> list[Fin
     if told is not None:
         return [_classic(check, frozenset(s.strip() for s in told.split(",")) - {""}, role, use)]
     heard = ask_all(client, probes(name), _refuses)
-    needed = _READS | (_STATUSES if use.writes and not use.proposes else _NONE)
+    needed = _CONTENTS if use.pushes else _READS | (_STATUSES if use.writes and not use.proposes else _NONE)
     return judged(
         check,
         Heard((*heard.granted, *_extra(role)), {**heard.untold, **_NEVER_TOLD}),
         needed=needed | (_PULLS if use.proposes or use.labels else _NONE),
         remedies=_REMEDIES,
+        lets=GITHUB,
         told=f"role {role}",
     )
 
@@ -116,7 +120,8 @@ def _refuses(answer: Answer) -> bool:
 
 
 def _classic(check: str, scopes: frozenset[str], role: str, use: TokenUse) -> Finding:
-    enough = frozenset({"repo", "public_repo"} if use.proposes or use.labels else {"repo", "repo:status"})
+    more = use.proposes or use.labels or use.pushes
+    enough = frozenset({"repo", "public_repo"} if more else {"repo", "repo:status"})
     shown = ", ".join(sorted(scopes)) or "none"
     if use.writes and not scopes & enough:
         remedy = "make a token with the scope repo, or a fine-grained one with the permissions in docs/forges.md"
@@ -124,7 +129,7 @@ def _classic(check: str, scopes: frozenset[str], role: str, use: TokenUse) -> Fi
     excess = [*sorted(scopes - _SCOPES_HARMLESS), *_extra(role)]
     if excess:
         remedy = "use a fine-grained token of a bot user with the role Write, or better a GitHub App"
-        return Finding(check, Status.WARN, f"more than needed: {', '.join(excess)}", remedy)
+        return Finding(check, Status.WARN, f"more than needed: {named(excess, {**CLASSIC_SCOPES, **GITHUB})}", remedy)
     return Finding(check, Status.OK, f"role {role}; scopes {shown}")
 
 
@@ -149,7 +154,7 @@ def installation(
     missing = [f"{n}: {level}" for n, level in needed.items() if _level(found.permissions.get(n)) < _LEVELS[level]]
     excess = [f"{n}: {level}" for n, level in found.permissions.items() if _level(level) > _level(allowed.get(n))]
     told = [f"missing: {', '.join(sorted(missing))}"] if missing else []
-    told += [f"more than needed: {', '.join(sorted(excess))}"] if excess else []
+    told += [f"more than needed: {named(sorted(excess), GITHUB_APP)}"] if excess else []
     if missing:
         remedy = "grant them on the App's settings page, and accept the request as the organisation's owner"
         return Finding(check, Status.FAIL, "; ".join(told), remedy)

@@ -11,12 +11,15 @@ from pydantic import Field
 from reconciler.adapters.forge_client import ForgeClient
 from reconciler.adapters.forge_records import Record, parsed
 from reconciler.findings import Finding, Status
+from reconciler.permission_words import GITLAB, named
 from reconciler.token_use import TokenUse
 from state.errors import Terminal
 
 _REPORTER, _DEVELOPER = 20, 30
 _ROLES: Final = {_REPORTER: "Reporter", _DEVELOPER: "Developer"}
 _LOOKING: Final = frozenset({"read_api", "read_repository"})
+_WRITING: Final = frozenset({"api"})
+_PUSHING: Final = frozenset({"write_repository"})
 _FINE_GRAINED: Final = "granular"
 """The one scope of a token whose permissions are chosen one by one."""
 
@@ -52,7 +55,7 @@ def token(check: str, client: ForgeClient, name: str, use: TokenUse) -> list[Fin
     answer = client.get("/personal_access_tokens/self")  # 404 before GitLab 15.5
     scopes = frozenset(parsed(_Scopes, answer, "token").scopes) if answer.found else None
     told = f"access level {level}" + ("" if scopes is None else f"; scopes {_listed(scopes)}")
-    found = [_member(check, level, scopes, told, writes=use.writes)]
+    found = [_member(check, level, scopes, told, use)]
     if scopes is None or _FINE_GRAINED in scopes:
         what = "this GitLab does not tell its scopes" if scopes is None else "a fine-grained token's are not asked for"
         remedy = "compare the token's page with docs/forges.md, or use a project access token with the scopes there"
@@ -60,22 +63,23 @@ def token(check: str, client: ForgeClient, name: str, use: TokenUse) -> list[Fin
     return found
 
 
-def _member(check: str, level: int, scopes: frozenset[str] | None, told: str, *, writes: bool) -> Finding:
-    needed = _DEVELOPER if writes else _REPORTER
+def _member(check: str, level: int, scopes: frozenset[str] | None, told: str, use: TokenUse) -> Finding:
+    needed = _DEVELOPER if use.writes else _REPORTER
     missing = [f"the role {_ROLES[needed]}"] if level < needed else []
     excess = [f"access level {level}"] if level > needed else []
     if scopes is not None and _FINE_GRAINED not in scopes:
-        # The scope api includes the others.
-        wanted = frozenset({"api"}) if writes else _LOOKING - (_LOOKING if "api" in scopes else frozenset())
-        missing += [f"the scope {scope}" for scope in sorted(wanted - scopes)]
-        excess += [f"the scope {scope}" for scope in sorted(scopes - wanted - _LOOKING - {"read_user"})]
+        least = _PUSHING if use.pushes else _WRITING if use.writes else _LOOKING
+        lacking = least - scopes if "api" not in scopes else frozenset[str]()  # which includes the others
+        missing += [f"the scope {scope}" for scope in sorted(lacking)]
+        excess += [f"the scope {scope}" for scope in sorted(scopes - least - _LOOKING - {"read_user"})]
+    more = [f"more than needed: {named(excess, GITLAB)}"] if excess else []
     if missing:
-        parts = [f"missing: {', '.join(missing)}"] + ([f"more than needed: {', '.join(excess)}"] if excess else [])
+        parts = [f"missing: {', '.join(missing)}", *more]
         remedy = "give the token's user this role in the project, and make a token with these scopes"
         return Finding(check, Status.FAIL, f"{'; '.join(parts)}; got {told}", remedy)
-    if excess:
+    if more:
         remedy = "use a project access token with no more than the role and scopes in docs/forges.md"
-        return Finding(check, Status.WARN, f"more than needed: {', '.join(excess)}", remedy)
+        return Finding(check, Status.WARN, more[0], remedy)
     return Finding(check, Status.OK, told)
 
 

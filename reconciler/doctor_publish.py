@@ -11,7 +11,7 @@ from typing import NamedTuple
 from reconciler import doctor_forge
 from reconciler.adapters.metrics_prometheus import PrometheusMetrics
 from reconciler.adapters.signer_ssh import SshSigner
-from reconciler.findings import Finding, Status, attempt
+from reconciler.findings import Finding, Status, attempt, secret
 from reconciler.gitops_forge import opened_gitops
 from reconciler.ports import Clock, Markers, Random
 from reconciler.publish_wiring import approvers_of, channels_of
@@ -43,6 +43,8 @@ def _policy(settings: RepositorySettings, approvals: ApprovalsSettings) -> str:
 
 
 def _channels(settings: RepositorySettings, whole: Settings, approvals: ApprovalsSettings) -> Iterator[Finding]:
+    if approvals.branch is not None and approvals.branch.credential_file is not None:
+        yield secret(f"{settings.name}: markers by branch credential", approvals.branch.credential_file)
     with ExitStack() as stack:
         try:
             channels = channels_of(whole, settings, approvals, stack)
@@ -88,6 +90,8 @@ def _place(
 ) -> Iterator[Finding]:
     name, key = f"{settings.name}: {place.named}", place.commit_key_file
     yield attempt(f"{name} key", lambda: f"{key}: {SshSigner.from_file(key).public_key()}", f"chmod 600 {key}")
+    if not isinstance(place.forge, LocalForgeSettings):
+        yield doctor_forge.credential(name, place.forge)
     metrics = PrometheusMetrics()
     try:
         with opened_gitops(whole, place.forge, place.named, clock=clock, random=random, metrics=metrics) as forge:

@@ -10,6 +10,7 @@ from typing import Final
 
 import requests
 
+from reconciler import doctor_ghcr, doctor_registry_rights
 from reconciler.adapters.registry_credential import Credential
 from reconciler.adapters.registry_limits import Limits
 from reconciler.adapters.registry_oras import OrasRegistry
@@ -17,7 +18,7 @@ from reconciler.findings import Finding, Status, attempt, secret
 from reconciler.ports import Clock, Random
 from reconciler.settings import RegistrySettings, Settings
 from state.errors import ReconcilerError, Transient
-from state.observed import Catalogue, Mode
+from state.observed import Catalogue
 from state.oci import Repository, Tag
 
 SKEW_MAX_S: Final = 60
@@ -40,8 +41,12 @@ def diagnose(
 ) -> Iterator[Finding]:
     """Every check of one registry; `:main` is asked for each image that the catalogues have there."""
     name = f"registry {registry.host}"
+    scopes: frozenset[str] | None = None
     if registry.credential_file is not None:
         yield secret(f"{name}: credential", registry.credential_file)
+        if registry.host == doctor_ghcr.HOST:
+            told, scopes = doctor_ghcr.scopes(registry.credential_file, settings.mode, clock, random)
+            yield told
     try:
         client = _client(registry, settings, clock, random)
     except ReconcilerError as error:
@@ -54,9 +59,10 @@ def diagnose(
             yield _skew(registry, settings, clock)
             yield from _baselines(client, _repositories(catalogues, registry.host))
             written = _written(settings, catalogues, registry.host)
-            yield from _pushes(client, written, settings.mode)
-            if registry.credential_file is not None:
-                yield from _deletes(client, written, settings)
+            yield from doctor_registry_rights.pushes(client, written, settings.mode)
+            if registry.credential_file is not None and scopes is None:
+                needed = any(repository.tag_gc is not None for repository in settings.repositories)
+                yield from doctor_registry_rights.deletes(client, written, settings.mode, needed=needed)
     finally:
         client.close()
 
@@ -107,49 +113,6 @@ def _written(settings: Settings, catalogues: list[Catalogue], host: str) -> list
     """Where tags are written, and release sets."""
     sets = {Repository(r.evidence.release_sets) for r in settings.repositories if r.evidence is not None}
     return sorted({*_repositories(catalogues, host), *(s for s in sets if s.host == host)})
-
-
-def _pushes(client: OrasRegistry, repositories: list[Repository], mode: Mode) -> Iterator[Finding]:
-    """Whether each may be written to."""
-    if mode is Mode.OBSERVE or not repositories:
-        return
-    check = f"registry {client.hostname}: permissions"
-    remedy = "give the credential leave to push, but not to delete: nothing is deleted in this mode"
-    asked = repositories[:IMAGES_MAX]
-
-    def ask() -> Finding:
-        missing = [r.path for r in asked if not client.may_push(r)]
-        if missing:
-            return Finding(check, Status.FAIL, f"missing: push to {', '.join(missing)}", remedy)
-        return Finding(check, Status.OK, f"it may push; asked for {len(asked)} of {len(repositories)} repositories")
-
-    yield attempt(check, ask, "try again later")
-
-
-def _deletes(client: OrasRegistry, repositories: list[Repository], settings: Settings) -> Iterator[Finding]:
-    """Whether the credential may delete: what `tag_gc` needs, and nobody else."""
-    if not repositories:
-        return
-    check = f"registry {client.hostname}: deleting"
-    needed = any(repository.tag_gc is not None for repository in settings.repositories)
-
-    def ask() -> Finding:
-        may = {repository.path: client.may_delete(repository) for repository in repositories[:IMAGES_MAX]}
-        granted, refused, untold = (
-            ", ".join(path for path, answer in may.items() if answer is wanted) for wanted in (True, False, None)
-        )
-        if needed and refused:
-            remedy = "give the credential leave to delete: tag_gc takes the tags of closed pull requests away"
-            return Finding(check, Status.FAIL, f"missing: delete in {refused}", remedy)
-        if not needed and granted:
-            remedy = "take the leave to delete from the credential: without tag_gc nothing is deleted"
-            return Finding(check, Status.WARN, f"more than needed: it may delete in {granted}", remedy)
-        if untold:
-            remedy = "look the credential up where it was made; of ghcr.io: whether the token has delete:packages"
-            return Finding(check, Status.WARN, f"not known whether it may delete in {untold}", remedy)
-        return Finding(check, Status.OK, "it may delete" if needed else "it may not delete")
-
-    yield attempt(check, ask, "try again later")
 
 
 def _skew(registry: RegistrySettings, settings: Settings, clock: Clock) -> Finding:

@@ -6,13 +6,13 @@ import functools
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
 import pygit2
 
-from reconciler import doctor_forge, doctor_janitor, doctor_publish
+from reconciler import doctor_forge, doctor_janitor, doctor_log, doctor_publish
 from reconciler.adapters.git_push_probe import may_push
 from reconciler.adapters.git_remote import remote
 from reconciler.adapters.gitops_pygit2 import GitOpsRepository
@@ -34,7 +34,6 @@ from state import log_read, log_verify
 from state.errors import ConfigError, Denied, ReconcilerError, Terminal, Transient
 from state.git import CommitId, RefName
 from state.log_branch import LogName, Role
-from state.log_remote import LogRemote
 from state.observed import Catalogue
 from state.oci import Digest
 
@@ -77,7 +76,7 @@ def diagnose(
         known = identity
         remedy = "name the key file that signed the log so far; a new key must be announced by the old one"
         yield attempt(f"{name}: log key in force", lambda: _key_in_force(settings, known.id), remedy)
-    yield from _log_remote(settings, whole)
+    yield from doctor_log.diagnose(settings, whole, identity and identity.id, clock, random)
     if settings.webhook is not None:
         yield secret(f"{name}: webhook secret", settings.webhook.secret_file)
     if settings.preview is not None and settings.preview.token_file is not None:
@@ -261,52 +260,3 @@ def _key_in_force(settings: RepositorySettings, repository_id: int) -> str:
     if found != expected:
         raise ConfigError(f"{settings.log.key_file}: expected the key in force in {ref.short}, {expected}, got {found}")
     return f"{ref.short}: the configured key"
-
-
-def _log_remote(settings: RepositorySettings, whole: Settings) -> Iterator[Finding]:
-    log = settings.log
-    if log.remote is not None:
-        yield from _pushed_to(settings, whole, "remote", log.remote, log.remote_credential_file)
-    if log.mirror is not None:
-        yield from _pushed_to(settings, whole, "mirror", log.mirror, log.mirror_credential_file)
-
-
-def _pushed_to(
-    settings: RepositorySettings, whole: Settings, which: str, url: str, credential_file: Path | None
-) -> Iterator[Finding]:
-    check = f"{settings.name}: log {which}"
-    if credential_file is not None:
-        yield secret(f"{check} credential", credential_file)
-    there = LogRemote(url, credential_file)
-
-    def read() -> str:
-        with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=whole.state_dir) as directory:
-            empty = pygit2.init_repository(directory, bare=True)
-            try:
-                found = there.branches(empty, "refs/heads/log/")
-                _ask_to_push(there, empty)
-            finally:
-                empty.free()
-        return f"{there.url}: readable, {len(found)} logs in it, and a push may begin"
-
-    yield attempt(
-        check,
-        read,
-        f"check log.{which}, the network, and that log.{which}_credential_file may read and push there",
-    )
-
-
-class _Asked(Exception):
-    """The server was ready for the push that ends here."""
-
-
-def _ask_to_push(remote: LogRemote, empty: pygit2.Repository) -> None:
-    """Begin a push, and send nothing. Raises Denied where the credential may only read, or Unavailable."""
-    nobody = pygit2.Signature("ameide doctor", "ameide@localhost", 0, 0)
-    commit = empty.create_commit(None, nobody, nobody, "asked, never sent\n", empty.TreeBuilder().write(), [])
-
-    def ask(_: CommitId | None) -> None:
-        raise _Asked
-
-    with suppress(_Asked):
-        remote.push(empty, CommitId(str(commit)), "refs/heads/log/doctor", check=ask)

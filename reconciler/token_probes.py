@@ -16,6 +16,7 @@ from typing import Final
 
 from reconciler.adapters.forge_client import Answer, ForgeClient
 from reconciler.findings import Finding, Status
+from reconciler.permission_words import named
 from state.canonical import Json
 
 NOWHERE: Final = "0" * 40
@@ -101,16 +102,19 @@ class Remedies:
     untold: str
 
 
-def judged(check: str, heard: Heard, *, needed: frozenset[str], remedies: Remedies, told: str) -> list[Finding]:
+def judged(
+    check: str, heard: Heard, *, needed: frozenset[str], remedies: Remedies, lets: Mapping[str, str], told: str
+) -> list[Finding]:
     """Missing is a failure, excess a warning; what could not be told is a finding of its own.
 
     Args:
+        lets: what each permission lets its holder do.
         told: what else is known of the credential, for the case that it is in order.
     """
     missing = sorted(needed - set(heard.granted) - set(heard.untold))
     excess = sorted(set(heard.granted) - needed)
     parts = [f"missing: {', '.join(missing)}"] if missing else []
-    parts += [f"more than needed: {', '.join(excess)}"] if excess else []
+    parts += [f"more than needed: {named(excess, lets)}"] if excess else []
     if missing:
         found = [Finding(check, Status.FAIL, "; ".join(parts), remedies.missing)]
     elif excess:

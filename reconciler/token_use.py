@@ -12,8 +12,10 @@ class TokenUse(NamedTuple):
         writes: it shows a status on each head, or proposes.
         labels: it sets the preview label.
         proposes: it pushes branches and opens pull requests; how far git lets it is asked elsewhere.
+        pushes: it pushes branches and does nothing else, as the log's.
     """
 
     writes: bool
     labels: bool = False
     proposes: bool = False
+    pushes: bool = False

@@ -117,7 +117,7 @@ class _Callbacks(pygit2.RemoteCallbacks):
         if self._asked or not allowed_types & CredentialType.USERPASS_PLAINTEXT:
             raise Denied(f"{self._url}: does not accept the credential in {self._credential_file}")
         self._asked = True
-        return pygit2.UserPass(*_read_credential(self._credential_file))
+        return pygit2.UserPass(*read_credential(self._credential_file))
 
     def push_negotiation(self, updates: list[PushUpdate]) -> None:
         for update in updates:
@@ -133,7 +133,8 @@ class _Callbacks(pygit2.RemoteCallbacks):
             raise Terminal(f"{self._url}: more than {FETCH_MAX_BYTES} bytes of log; fetch it by hand and look at it")
 
 
-def _read_credential(path: Path) -> tuple[str, str]:
+def read_credential(path: Path) -> tuple[str, str]:
+    """User and password or token of a log's credential file: one line. Raises ConfigError naming the file alone."""
     try:
         with path.open("rb") as file:
             text = file.read(_CREDENTIAL_MAX_BYTES + 1).decode().strip()

@@ -67,6 +67,9 @@ GITHUB_OPERATIONS: Final = (
     f"GET {_R}/actions/variables",
     f"GET {_R}/dependabot/secrets",
     f"GET {_R}/hooks",
+    f"GET {_R}/branches/{{branch}}",
+    f"GET {_R}/rules/branches/{{branch}}",
+    "GET /user",
     f"POST {_R}/issues",
     f"POST {_R}/actions/workflows/{{workflow_id}}/dispatches",
     f"POST {_R}/deployments",
@@ -87,6 +90,7 @@ GITEA_OPERATIONS: Final = (
     f"GET {_R}/collaborators/{{collaborator}}/permission",
     "GET /users/search",
     # What doctor asks to find out what a token may do.
+    f"GET {_R}/branches/{{branch}}",
     "GET /admin/cron",
     "GET /notifications/new",
     "GET /orgs/{org}",
@@ -104,6 +108,7 @@ GITHUB_EXAMPLES: Final = (
     "GET /app/installations/{installation_id}",
     "GET /user/{account_id}",
     f"GET {_R}",
+    f"GET {_R}/branches/{{branch}}",
     f"GET {_R}/pulls",
     f"POST {_R}/issues/{{issue_number}}/comments",
     f"POST {_R}/issues/{{issue_number}}/labels",
@@ -141,6 +146,7 @@ GITLAB_OPERATIONS: Final = (
     Described(f"GET {_P}/repository/commits/{{sha}}/merge_requests", "ListOptions", "", 200, "[BasicMergeRequest]"),
     Described(f"GET {_P}/repository/commits/{{sha}}/statuses", "GetCommitStatusesOptions", "", 200, "[CommitStatus]"),
     Described(f"POST {_P}/statuses/{{sha}}", "", "SetCommitStatusOptions", 201, "CommitStatus"),
+    Described(f"GET {_P}/protected_branches", "ListProtectedBranchesOptions", "", 200, "[ProtectedBranch]"),
     Described(f"GET {_P}/events", "ListProjectVisibleEventsOptions", "", 200, "[ProjectEvent]"),
     Described(f"GET {_P}/members/all/{{user}}", "", "", 200, "ProjectMember"),
 )
@@ -189,7 +195,9 @@ class _OpenApi:
         for word in ("oneOf", "anyOf", "allOf"):
             if word in raw:
                 inner = closed and word != "allOf" and "properties" not in raw
-                made[word] = [self.schema(one, closed=inner) for one in raw[word]]
+                # What is closed by itself can be no part of another.
+                parts = [self.resolved(one) for one in raw[word]] if word == "allOf" else raw[word]
+                made[word] = [self.schema(one, closed=inner) for one in parts]
         if "items" in raw:
             made["items"] = self.schema(raw["items"])
         if "properties" in raw:

@@ -28,6 +28,7 @@ import requests
 from reconciler.adapters.http_errors import shown_url
 from reconciler.adapters.http_transport import Call, Origin
 from reconciler.adapters.registry_credential import Credential, Login
+from reconciler.adapters.registry_token import Grant, grants_of
 from reconciler.ports import Clock
 from state.errors import ConfigError, Denied, ReconcilerError, Terminal, Unavailable
 
@@ -140,6 +141,11 @@ class Authorizer:
         if self._challenge is None:
             return None
         return self._answer(self._challenge, scope, None, until)
+
+    def grants(self, scope: Scope) -> tuple[Grant, ...] | None:
+        """What the token that is held for a scope says of itself; None without a token, or where it says nothing."""
+        held = self._tokens.get(scope)
+        return None if held is None else grants_of(held.header.removeprefix("Bearer "))
 
     def renewed(self, scope: Scope, header: str, rejected: str | None, until: float) -> str | None:
         """A header that answers the challenges in `header` anew; None if there is none but the one rejected.

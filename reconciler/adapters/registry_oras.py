@@ -31,6 +31,7 @@ from reconciler.adapters.registry_errors import refusal
 from reconciler.adapters.registry_limits import Limits
 from reconciler.adapters.registry_pacing import Pacer
 from reconciler.adapters.registry_retry import Attempt, RefusedLater, Retrying
+from reconciler.adapters.registry_token import Grant
 from reconciler.ports import Clock, Metrics, Random
 from state.errors import ConfigError, IntegrityError, ReconcilerError, Terminal, Transient, Unavailable, Unsupported
 from state.oci import MANIFEST_MEDIA_TYPES, Digest, Manifest, Repository, Tag
@@ -41,6 +42,7 @@ _REPOSITORY: Final = re.compile(r"/v2/(.+?)/(?:manifests|blobs|tags|referrers)/"
 _HOST: Final = re.compile(r"[a-z0-9.-]+(?::[0-9]{1,5})?|\[[0-9a-f:]+\](?::[0-9]{1,5})?")
 _READS: Final = frozenset({"GET", "HEAD"})
 _TAGS_PER_PAGE: Final = 1000
+_ALL_ACTIONS: Final = "pull,push,delete"
 _NOT_SEVERAL: Final = frozenset({400, 404, 405, 409, 412, 414, 501})
 """Refusals of a PUT of several tags that a PUT of one may not meet, or will tell more about."""
 _REFUSED: Final = (
@@ -256,6 +258,13 @@ class OrasRegistry(oras.provider.Registry):  # type: ignore[misc]  # oras ships 
         self._expect(response, where, 200)
         return f"{self.hostname}: OCI distribution API, {self._authorizer.scheme or 'no'} authentication"
 
+    def token_grants(self, repository: Repository) -> tuple[Grant, ...] | None:
+        """What the token says it grants that the last deletion, or question for one, was sent with.
+
+        It was asked for all there is (pull, push, delete). None where there was none, or it does not say.
+        """
+        return self._authorizer.grants(Scope(repository.path, _ALL_ACTIONS))
+
     def do_request(  # noqa: PLR0917  # the signature is oras'
         self,
         url: str,
@@ -334,7 +343,7 @@ class OrasRegistry(oras.provider.Registry):  # type: ignore[misc]  # oras ships 
         if not found:
             return Scope("", "")
         if call.method == "DELETE":  # distribution grants `delete` apart from `push` (token.md)
-            return Scope(found[1], "pull,push,delete")
+            return Scope(found[1], _ALL_ACTIONS)
         return Scope(found[1], "pull" if call.method in _READS else "pull,push")
 
     def _manifest_call(self, method: str, repository: Repository, reference: Tag | Digest) -> Call:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import signal
+from functools import partial
 from typing import Any
 
+from reconciler import doctor_log
 from reconciler.adapters.clock import SystemClock, SystemRandom
 from reconciler.doctor_forge import proposals
 from reconciler.ports import StatusState
@@ -13,8 +15,10 @@ from reconciler.settings import load
 from reconciler.settings_forge import GitHubForgeSettings
 from state.git import CommitId
 from tests.e2e.test_daemon import Start, filled, start
-from tests.fixtures.github_server import PLAIN_TOKEN, Reply
+from tests.fixtures.forge_clients import plain
+from tests.fixtures.github_server import NAME, PLAIN_TOKEN, REPOSITORY_ID
 from tests.fixtures.github_shop import GitHubShop, github
+from tests.fixtures.registry_stub import Reply, Seen
 from tests.fixtures.shop import DOCS, eventually
 
 __all__ = ["github", "start"]
@@ -34,7 +38,7 @@ def doctor(github: GitHubShop) -> dict[str, tuple[str, str, str]]:
 
 def permissions(github: GitHubShop) -> tuple[str, str]:
     status, found, _ = doctor(github)["shop: forge permissions"]
-    return status, found
+    return status, plain(found)
 
 
 def test_a_head_at_github_is_filled_and_its_check_run_says_so(github: GitHubShop, start: Start) -> None:
@@ -121,7 +125,10 @@ def test_doctor_names_just_the_permission_that_keeps_the_app_out(github: GitHubS
     assert told["shop: forge"][0] == "fail"
     assert told["shop: forge permissions"][:2] == (
         "fail",
-        "missing: checks: write; more than needed: administration: write",
+        (
+            "missing: checks: write; more than needed: administration: write (lets its holder change the repository's "
+            "settings, its protection and who has access, or delete it)"
+        ),
     )
     github.forge.suspended = True
     assert permissions(github) == ("fail", "suspended since 2026-01-01T00:00:00Z")
@@ -150,6 +157,49 @@ def test_whoever_proposes_has_to_push_branches_and_open_pull_requests(github: Gi
     github.uses(token_file=str(github.token_file))
     github.forge.git.config["http.receivepack"] = False
     assert proposed(github)["target: git"] == ("fail", "missing: it may not push a branch")
+
+
+def _always(reply: Reply, _: Seen) -> Reply:
+    return reply
+
+
+def of_the_log(github: GitHubShop) -> dict[str, tuple[str, str]]:
+    """What is found of the log's remote, which is at the same GitHub."""
+    loaded = load(github.shop.config)
+    (repository,) = loaded.settings.repositories
+    found = doctor_log.diagnose(repository, loaded.settings, REPOSITORY_ID, SystemClock(), SystemRandom())
+    return {f.check.removeprefix("shop: log remote"): (f.status.value, f.found) for f in found}
+
+
+def test_the_forge_is_asked_what_the_log_s_credential_may_do_and_what_protects_the_log(github: GitHubShop) -> None:
+    github.forge.git.config["http.receivepack"] = True
+    token = github.shop.root / "log-token"
+    token.write_text(f"bot:{PLAIN_TOKEN}\n")
+    token.chmod(0o600)
+    log = {**github.shop.repository_settings["log"], "remote": f"{github.git.url}/{NAME}.git"}
+    github.shop.configure(shop={"log": {**log, "remote_credential_file": str(token)}})
+    github.forge.scopes = "repo"
+    github.forge.rules = {f"log/{REPOSITORY_ID}/reconciler": ["deletion", "non_fast_forward"]}
+    found = of_the_log(github)
+    assert found.pop(" apart")[0] == "warn"  # it is the code repository
+    assert {check: status for check, (status, _) in found.items()} == {
+        "": "ok",
+        " credential": "ok",
+        " permissions": "ok",
+        " permissions: branches": "ok",
+    }
+    github.forge.rules.clear()
+    github.forge.scopes = "repo, admin:org"
+    found = of_the_log(github)
+    assert found[" permissions"][0] == "warn"
+    assert "more than needed: admin:org (lets its holder" in found[" permissions"][1]
+    assert found[" permissions: branches: not told"][0] == "warn"
+    # A password that is no token, or a forge that refuses it there: not told, since git is what takes it.
+    for reply in (Reply(403, {}, b'{"message": "insufficient_scope"}'), Reply(200, {}, b"<html>")):
+        github.forge.fault = partial(_always, reply)
+        found = of_the_log(github)
+        assert (found[""][0], found[" permissions: not told"][0]) == ("ok", "warn")
+    assert PLAIN_TOKEN not in str(found)
 
 
 def test_doctor_tells_a_classic_token_from_a_fine_grained_one(github: GitHubShop) -> None:

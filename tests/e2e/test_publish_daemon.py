@@ -232,9 +232,13 @@ def test_doctor_tests_approvers_ways_in_and_targets(approving: Approving, at_git
     assert made["shop: approvers"] == ("ok", f"3 principals, {approving.policy()}")
     assert made["shop: markers by directory"] == ("ok", "0 markers there")
     assert made["shop: target dev key"][0] == "ok"
+    assert made["shop: target dev: forge credential"][0] == "ok"
     assert made["shop: target dev forge"][1] == f"{NAME} (id {at_github.id}); its pull requests can be listed"
     # The simulated owner has one token for both repositories.
-    assert made["shop: target dev permissions"] == ("warn", "more than needed: Commit statuses: write")
+    assert made["shop: target dev permissions"] == (
+        "warn",
+        "more than needed: Commit statuses: write (lets its holder set the status of any commit)",
+    )
     assert made["shop: target dev permissions: git"][0] == "ok"  # though the state directory is not there yet
     assert at_github.pulls == {}
 

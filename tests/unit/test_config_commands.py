@@ -417,7 +417,10 @@ def test_doctor_begins_an_upload_where_tags_are_written_and_gives_it_up(config: 
 @pytest.mark.parametrize(
     ("status", "expected"),
     [
-        (404, ("warn", "more than needed: it may delete in acme/orders")),
+        (
+            404,
+            ("warn", "more than needed: delete (lets its holder delete images, `:main` included) in acme/orders"),
+        ),
         (403, ("ok", "it may not delete")),
         (405, ("warn", "not known whether it may delete in acme/orders")),
     ],
@@ -528,12 +531,73 @@ def test_doctor_reads_the_log_s_remote_with_its_credential(
     token.chmod(0o600)
     edit(config, "log: {", f"log: {{remote: '{git_server.url('log.git')}', remote_credential_file: {token}, ")
     code, found = findings(config)
-    assert (code, found["shop-code: log remote"]["status"]) == (0, "ok")
+    assert (code, found["shop-code: log remote"]["status"]) == (1, "ok")
+    untold = found.pop("shop-code: log remote permissions: not told")  # the one finding: nobody knows this host
+    assert {name: f["found"] for name, f in found.items() if f["status"] != "ok"} == {}
+    assert "is none of the configured forges" in untold["found"]
+    assert "it should reach this one repository" in untold["remedy"]
     token.write_text("wrong\n")
     code, found = findings(config)
     assert (code, found["shop-code: log remote"]["status"]) == (1, "fail")
     assert "remote_credential_file" in found["shop-code: log remote"]["remedy"]
     assert "wrong" not in found["shop-code: log remote"]["found"]
+
+
+def test_doctor_asks_the_log_s_mirror_as_it_asks_the_remote(
+    config: Path, tmp_path: Path, git_server: log_remote.GitServer
+) -> None:
+    mirror, token = git_server.bare("mirror.git"), tmp_path / "mirror-token"
+    git_server.credential = "x-access-token:s3cret"
+    token.write_text("s3cret\n")
+    token.chmod(0o644)
+    remote = bare(tmp_path / "log-remote.git", {})
+    named = f"mirror: '{git_server.url('mirror.git')}', mirror_credential_file: {token}, "
+    edit(config, "log: {", f"log: {{remote: {remote}, {named}")
+    found = findings(config)[1]
+    assert [found[f"shop-code: log {name}"]["status"] for name in ("remote", "mirror", "mirror credential")] == [
+        "ok",
+        "ok",
+        "warn",  # others of this machine can read it
+    ]
+    assert found["shop-code: log mirror permissions: not told"]["status"] == "warn"
+    pygit2.Repository(str(mirror)).config["http.receivepack"] = False
+    denied = findings(config)[1]["shop-code: log mirror"]
+    assert (denied["status"], "log.mirror_credential_file may read and push" in denied["remedy"]) == ("fail", True)
+    assert "403" in denied["found"]
+    git_server.down = True
+    assert "503" in findings(config)[1]["shop-code: log mirror"]["found"]
+    assert pygit2.Repository(str(mirror)).is_empty
+
+
+def test_doctor_looks_at_the_secrets_of_notifications_and_traces(config: Path, tmp_path: Path) -> None:
+    secret, token = tmp_path / "whsec", tmp_path / "otlp-token"
+    secret.write_text("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n")
+    secret.chmod(0o640)
+    edit(
+        config,
+        "version: 1",
+        f"version: 1\nnotifications: {{url: 'https://told.example', signing_secret_file: {secret}}}\n"
+        f"tracing: {{endpoint: 'https://traces.example', bearer_token_file: {token}}}",
+    )
+    found = findings(config)[1]
+    assert (found["notifications: signing secret"]["status"], found["tracing: bearer token"]["status"]) == (
+        "warn",
+        "fail",
+    )
+    assert found["tracing: bearer token"]["remedy"] == "put the file there, or mount the secret"
+    assert found["credentials: not compared"]["found"].endswith("tracing")
+    secret.chmod(0o600)
+    token.write_text("t0ken\n")
+    token.chmod(0o600)
+    edit(config, f"signing_secret_file: {secret}", f"bearer_token_file: {token}")
+    code, found = findings(config)
+    assert (code, found["notifications: bearer token"]["status"], found["tracing: bearer token"]["status"]) == (
+        1,
+        "ok",
+        "ok",
+    )
+    assert found["credentials"]["found"] == "the same secret opens notifications and tracing"
+    assert "t0ken" not in str(found)
 
 
 def test_doctor_tries_the_keys_of_evidence(config: Path, stub: Stub, tmp_path: Path) -> None:

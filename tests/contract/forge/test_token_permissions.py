@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from reconciler import doctor_gitea, doctor_github, doctor_gitlab
+from reconciler import doctor_gitea, doctor_github, doctor_gitlab, permission_words
 from reconciler.adapters.forge_access import TokenFile
 from reconciler.adapters.forge_client import ForgeClient
 from reconciler.findings import Finding
 from reconciler.token_use import TokenUse
 from state.errors import RateLimited
-from tests.fixtures.forge_clients import client_of
+from tests.fixtures.forge_clients import client_of, plain
 from tests.fixtures.gitea_server import GiteaUnderTest
 from tests.fixtures.github_server import NAME, PLAIN_TOKEN, GitHubUnderTest
 from tests.fixtures.gitlab_server import PATH, GitLabUnderTest
@@ -25,8 +25,18 @@ READS = {"contents": "read", "pull_requests": "read"}
 
 
 def found(findings: list[Finding]) -> tuple[str, str]:
-    """Status and words of the first."""
-    return findings[0].status.value, findings[0].found
+    """Status of the first, and the permissions that it names."""
+    return findings[0].status.value, plain(findings[0].found)
+
+
+def test_every_permission_that_can_be_too_much_is_named_with_what_it_lets_its_holder_do() -> None:
+    found_out = {probe.permission for probe in doctor_github.probes(NAME)} | {"the role admin", "the role maintain"}
+    assert found_out == set(permission_words.GITHUB)
+    found_out = {probe.permission for probe in doctor_gitea.probes(NAME)} | {"the role admin"}
+    assert found_out == set(permission_words.GITEA)
+    assert permission_words.named(["write:admin", "new"], permission_words.GITEA) == (
+        "write:admin (lets its holder change all there is, where its user is an administrator), new"
+    )
 
 
 # --- GitHub
