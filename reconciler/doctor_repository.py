@@ -33,6 +33,8 @@ from reconciler.settings_model import CALL_TIMEOUT_FACTOR, EvidenceSettings, Git
 from state import log_read, log_verify
 from state.errors import ConfigError, Denied, ReconcilerError, Terminal, Transient
 from state.git import CommitId, RefName
+from state.history import History
+from state.hold import REMEDY, Reason
 from state.log_branch import LogName, Role
 from state.observed import Catalogue
 from state.oci import Digest
@@ -76,6 +78,9 @@ def diagnose(
         known = identity
         remedy = "name the key file that signed the log so far; a new key must be announced by the old one"
         yield attempt(f"{name}: log key in force", lambda: _key_in_force(settings, known.id), remedy)
+        if settings.evidence is not None:
+            told = functools.partial(_release_sets, settings, known.id, settings.evidence)
+            yield attempt(f"{name}: release sets", told, "find out who changed the log: `ameide log verify`")
     yield from doctor_log.diagnose(settings, whole, identity and identity.id, clock, random)
     if settings.webhook is not None:
         yield secret(f"{name}: webhook secret", settings.webhook.secret_file)
@@ -248,6 +253,24 @@ def _log(settings: RepositorySettings) -> str:
     if report.problems:
         raise Terminal(f"{path}: {len(report.problems)} problems, the first: {report.problems[0].what}")
     return f"{path}: {report.entries} entries verified, not checked against an outside list"
+
+
+def _release_sets(settings: RepositorySettings, repository_id: int, evidence: EvidenceSettings) -> str | Finding:
+    """Whether their repository moves tags can't be asked without moving one: the log has what came of it."""
+    path, ref = settings.log.path, LogName(repository_id, Role.RECONCILER).ref
+    history = History()
+    if path.exists() and ref in log_read.branches(log_read.open_repository(path)):
+        for logged in log_read.LogReader(path, ref).entries():
+            history.apply(logged.id, logged.entry)
+    if not history.unreleasable:
+        return f"{len(history.released)} open heads have one"
+    heads = ", ".join(head[:12] for head in sorted(history.unreleasable)[:10])
+    return Finding(
+        f"{settings.name}: release sets",
+        Status.WARN,
+        f"{evidence.release_sets} moves no tag: a new release set was refused for {heads}",
+        f"{REMEDY[Reason.RELEASE_REFUSED]}; `ameide registry probe` measures it",
+    )
 
 
 def _key_in_force(settings: RepositorySettings, repository_id: int) -> str:

@@ -37,7 +37,9 @@ class State(StrEnum):
 
 DONE: Final = frozenset({State.RETAGGED, State.BUILT, State.NOT_PREVIEWED})
 """What asks for nothing more."""
-_OF_THE_RELEASE: Final = frozenset({Reason.RELEASE_UNPROVEN, Reason.OBSERVE_MODE, Reason.BACKING_OFF})
+_OF_THE_RELEASE: Final = frozenset(
+    {Reason.RELEASE_UNPROVEN, Reason.RELEASE_REFUSED, Reason.OBSERVE_MODE, Reason.BACKING_OFF}
+)
 """Why the release set of a head whose images are all there is not published."""
 
 

@@ -82,6 +82,7 @@ class Observer:
                 decisions=dict(self._history.decisions),
                 recorded=dict(self._history.recorded),
                 released=dict(self._history.released),
+                unreleasable=frozenset(self._history.unreleasable),
                 quarantined={head: q.breaches for head, q in self._history.quarantined.items()},
                 admitted_forks=(
                     admitted(listing, frozenset(rules.policy.agents)) if admitted is not None else frozenset()

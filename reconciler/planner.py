@@ -92,6 +92,9 @@ def releasable(seen: Snapshot, work: Work) -> bool:
 def _plan_release(seen: Snapshot, work: Work, actions: list[Action], holds: list[Hold]) -> None:
     """Nothing unproven enters a release set (design §5)."""
     head, numbers = work.head.commit, work.head.numbers
+    if head in seen.unreleasable:
+        holds.append(Hold(head, None, Reason.RELEASE_REFUSED, numbers))
+        return
     unproven = []
     for repository in work.judgements:
         proof = seen.proofs.get((repository, head))

@@ -29,6 +29,7 @@ from state.errors import (
     LogRollback,
     ReconcilerError,
     StaleObservation,
+    TagFixed,
     Transient,
 )
 from state.git import CommitId
@@ -258,4 +259,10 @@ def _told(error: Exception) -> str:
 
 
 def _result(error: Exception) -> Result:
-    return Result.UNCERTAIN if isinstance(error, Transient) else Result.FAILED
+    match error:
+        case Transient():
+            return Result.UNCERTAIN
+        case TagFixed():
+            return Result.CONFLICT
+        case _:
+            return Result.FAILED

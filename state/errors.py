@@ -6,7 +6,7 @@
   x StaleObservation   nobody: the world moved since the snapshot; drop, plan again
     - LedgerMoved
   x Terminal           an operator: the same input fails again
-    - ConfigError, InvalidValue, Denied, Unsupported, Fenced
+    - ConfigError, InvalidValue, Denied, Unsupported, TagFixed, Fenced
   x IntegrityError     an auditor: bytes or signatures are not what they claim; stop this subject
     - LogRollback
 
@@ -73,6 +73,10 @@ class Denied(Terminal):
 
 class Unsupported(Terminal):
     """The other side cannot do this, and says so."""
+
+
+class TagFixed(Terminal):
+    """The tag is there with another digest, and its registry moves no tag."""
 
 
 class Fenced(Terminal):

@@ -186,6 +186,8 @@ class History:
         """Pull request → the newest of its heads whose release set was published; kept when it ends."""
         self.void: dict[CommitId, Digest] = {}
         """Heads whose release set an acceptance made void, with its digest."""
+        self.unreleasable: set[CommitId] = set()
+        """Heads whose release set is kept out by another one at its tag, in a registry that moves no tag."""
         self.recorded_at: dict[Cell, str] = {}
         """When the tag was first recorded with the digest that it has (UTC, as in the entry)."""
         self.decided_at: dict[CommitId, str] = {}
@@ -296,7 +298,10 @@ class History:
             if publication.head in self.ended:
                 continue
             self._trace(publication.head, Kind.OUTCOME, entry_id)
-            if reading(row, "publication").one_of("result", Result) in (Result.WRITTEN, Result.ADOPTED):
+            result = reading(row, "publication").one_of("result", Result)
+            if result is Result.CONFLICT:
+                self.unreleasable.add(publication.head)
+            if result in (Result.WRITTEN, Result.ADOPTED):
                 self.released[publication.head] = publication.digest
                 decided = self.decisions.get(publication.head)
                 for number in decided.pull_requests if decided is not None else ():
@@ -441,6 +446,7 @@ class History:
         self.quarantined.pop(head, None)
         self.released.pop(head, None)
         self.void.pop(head, None)
+        self.unreleasable.discard(head)
         for repository in self._repositories.pop(head, ()):
             del self.recorded[repository, head]
             self.recorded_at.pop((repository, head), None)

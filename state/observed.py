@@ -198,6 +198,8 @@ class Snapshot:
     quarantined: Mapping[CommitId, tuple[Breach, ...]] = field(default_factory=dict)
     released: Mapping[CommitId, Digest] = field(default_factory=dict)
     """Heads whose release set the log records, with its manifest's digest."""
+    unreleasable: frozenset[CommitId] = frozenset()
+    """Heads whose release set the registry cannot take: another one is at its tag, and it moves no tag."""
     proofs: Mapping[tuple[Repository, CommitId], Verdict | Unknown] = field(default_factory=dict)
     """What the verifier says now of each recorded tag of a complete head that has no release set yet."""
     admitted_forks: frozenset[tuple[int, int, CommitId]] = frozenset()

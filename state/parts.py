@@ -119,6 +119,7 @@ def join(parts: Mapping[str, bytes], history: History) -> Snapshot:
         recorded=dict(history.recorded),
         quarantined={head: q.breaches for head, q in history.quarantined.items()},
         released=dict(history.released),
+        unreleasable=frozenset(history.unreleasable),
         admitted_forks=frozenset(
             _fork_from_json(row) for row in reading(_object(values, "policy"), "policy").objects("forks")
         ),

@@ -33,13 +33,24 @@ from reconciler.adapters.registry_pacing import Pacer
 from reconciler.adapters.registry_retry import Attempt, RefusedLater, Retrying
 from reconciler.adapters.registry_token import Grant
 from reconciler.ports import Clock, Metrics, Random
-from state.errors import ConfigError, IntegrityError, ReconcilerError, Terminal, Transient, Unavailable, Unsupported
+from state.errors import (
+    ConfigError,
+    IntegrityError,
+    ReconcilerError,
+    TagFixed,
+    Terminal,
+    Transient,
+    Unavailable,
+    Unsupported,
+)
 from state.oci import MANIFEST_MEDIA_TYPES, Digest, Manifest, Repository, Tag
 
 _ACCEPT: Final = {"Accept": ", ".join(MANIFEST_MEDIA_TYPES)}
 """One header with all four types, on GET and HEAD: without them a registry answers 404 for what it has."""
 _REPOSITORY: Final = re.compile(r"/v2/(.+?)/(?:manifests|blobs|tags|referrers)/")
 _HOST: Final = re.compile(r"[a-z0-9.-]+(?::[0-9]{1,5})?|\[[0-9a-f:]+\](?::[0-9]{1,5})?")
+_IMMUTABLE: Final = re.compile(rb"immutable|TAG_INVALID")
+"""What registries say of a tag that may not be moved; a status by itself has other reasons, too."""
 _READS: Final = frozenset({"GET", "HEAD"})
 _TAGS_PER_PAGE: Final = 1000
 _ALL_ACTIONS: Final = "pull,push,delete"
@@ -194,6 +205,11 @@ class OrasRegistry(oras.provider.Registry):  # type: ignore[misc]  # oras ships 
                 return
             if there is None:  # of a request that was delivered twice, the answer to the second
                 raise Unavailable(f"{where}: refused as a tag that exists, which does not show yet")
+            if _IMMUTABLE.search(response.content):
+                raise TagFixed(
+                    f"{where}: refused ({response.status_code}): expected to put {manifest.digest}, it has {there}, "
+                    "and the registry moves no tag here; let the repository's tags be moved"
+                )
         self._expect(response, where, 200, 201)
         stored = announced_digest(response, where)
         if stored is None:
@@ -413,7 +429,7 @@ def _wrong_scope(header: str) -> bool:
 def _may_be_immutable(response: requests.Response) -> bool:
     """Whether a PUT was refused because the tag may not be written again (ECR: even with the same digest)."""
     if response.status_code in {400, 403}:
-        return re.search(rb"immutable|TAG_INVALID", response.content) is not None
+        return _IMMUTABLE.search(response.content) is not None
     return response.status_code in {409, 412}
 
 

@@ -102,6 +102,12 @@ PRODUCED: Mapping[Reason, Snapshot] = {
         recorded={(image, A): Recorded(BASELINES[0], How.RETAGGED) for image in UNCHANGED},
         proofs={(ORDERS, A): ACCEPTED, (BILLING, A): REFUSED},
     ),
+    Reason.RELEASE_REFUSED: replace(
+        ruled(release_sets=ORDERS),
+        decisions={A: decision(A, UNCHANGED)},
+        recorded={(image, A): Recorded(BASELINES[0], How.RETAGGED) for image in UNCHANGED},
+        unreleasable=frozenset({A}),
+    ),
     Reason.OBSERVE_MODE: ours(mode=Mode.OBSERVE),
     Reason.BACKING_OFF: ours(backing_off=frozenset({A})),
     Reason.WRITE_BUDGET_SPENT: ours(writes_left=0),
