@@ -59,6 +59,14 @@ class MemoryForge:
     def head_of(self, number: int) -> CommitId | None:
         return self.open[number].head if number in self.open else None
 
+    def merged(self, number: int) -> bool | None:
+        del number
+        return None
+
+    def last_pusher(self, number: int, head: CommitId) -> int | None:
+        del number, head
+        return None
+
     def ref_of(self, number: int) -> RefName:
         return RefName(f"refs/pull/{number}/head")
 

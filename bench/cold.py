@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +19,6 @@ IMAGES: Final = 4
 TAGS: Final = 100_000
 READS: Final = 1000
 """Tags that one pass may read here, a fifth of what it may by default, so that one pass does not do."""
-_REQUESTS: Final = re.compile(rb"^ameide_registry_requests_total\{.*\} ([0-9.]+)$", re.MULTILINE)
 
 FIRST: Final = Row("cold.first", f"heads complete after one pass of {READS} reads, newest first", unit="")
 PASSES: Final = Row("cold.passes", f"passes until {HEADS} heads x {IMAGES} images are recorded")
@@ -47,14 +45,14 @@ def run(bench: Bench) -> list[Row]:
 
 def _started(made: World) -> list[Row]:
     rules = replace(made.rules, tag_reads_per_pass=READS)
-    complete, spent, passes, before = 0, 0.0, 0, _asked(made)
+    complete, spent, passes, before = 0, 0.0, 0, made.requests_by_metrics()
     start = time.perf_counter()
     while True:
         report = made.repository.run_pass(rules, frozenset(), lambda: False)
         if report.problems:
             raise RuntimeError(f"a pass had problems: {report.problems[:3]}")
         passes += 1
-        now = _asked(made)
+        now = made.requests_by_metrics()
         spent, before = max(spent, now - before), now
         if passes == 1:
             ready = {n for n in {c.pr for c in report.cells} if _ready(report.cells, n)}
@@ -76,10 +74,6 @@ def _started(made: World) -> list[Row]:
 def _ready(cells: object, number: int) -> bool:
     rows = [c for c in cells if c.pr == number]  # type: ignore[attr-defined]
     return all(c.state is State.RETAGGED for c in rows)
-
-
-def _asked(made: World) -> float:
-    return sum(float(value) for value in _REQUESTS.findall(made.metrics.exposition()))
 
 
 def _heads(code: Path) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -33,6 +34,7 @@ from state.oci import Tag
 
 MAIN: Final = RefName.branch("main")
 REPOSITORY_ID: Final = 1001
+_REQUESTS: Final = re.compile(rb"^ameide_registry_requests_total\{.*\} ([0-9.]+)$", re.MULTILINE)
 
 
 @dataclass(slots=True)
@@ -88,6 +90,10 @@ class World:
             repository.references.create(record_ref(number), repository.create_blob(record.encode()))
         git(self.code, "pack-refs", "--all")
         git(self.code, "repack", "-a", "-d", "-q")
+
+    def requests_by_metrics(self) -> int:
+        """What a registry of any kind was asked so far, as the adapter counts it."""
+        return int(sum(float(value) for value in _REQUESTS.findall(self.metrics.exposition())))
 
     def log_bytes(self) -> int:
         """The size of the log's repository on disk."""

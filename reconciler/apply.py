@@ -46,6 +46,7 @@ T = TypeVar("T")
 
 BATCH_MAX_RELEASES: Final = 100
 BATCH_MAX_WRITES: Final = 500
+ADOPTED_PER_ENTRY: Final = 1000
 """A batch's intent stays readable, and a stop never waits for more than this many writes."""
 
 
@@ -204,23 +205,13 @@ class Applier:
     # --- adopting
 
     def _adopt(self, adopts: Sequence[Adopt], applied: Applied) -> None:
-        rows: list[Json] = []
-        for a in adopts:
-            write = Write(a.repository, a.head, a.digest, a.pull_requests, a.proven)
-            rows.append(
-                {
-                    **write.to_json(),
-                    "found": a.digest,
-                    "how": a.how.value,
-                    "replaces": a.replaces,
-                    "result": Result.ADOPTED.value,
-                    "settled": True,
-                }
-            )
-        self._recorder.append(Kind.OUTCOME, {"intent": None, "writes": rows})
-        for a in adopts:
-            self._emit(Event.TAG_ADOPTED, repository=a.repository, tag=a.head, digest=a.digest)
-        applied.adopted += len(adopts)
+        # In portions: an entry of the log is bounded, what a cold start finds is not.
+        for at in range(0, len(adopts), ADOPTED_PER_ENTRY):
+            batch = adopts[at : at + ADOPTED_PER_ENTRY]
+            self._recorder.append(Kind.OUTCOME, {"intent": None, "writes": [_adopted(a) for a in batch]})
+            for a in batch:
+                self._emit(Event.TAG_ADOPTED, repository=a.repository, tag=a.head, digest=a.digest)
+            applied.adopted += len(batch)
 
     # --- releasing
 
@@ -440,6 +431,18 @@ class Applier:
     def _drop(self, action: Retag | Release, why: str) -> None:
         where = {"repository": str(action.repository)} if isinstance(action, Retag) else {}
         self._emit(Event.ACTION_DROPPED, tag=action.head, detail=why, **where)
+
+
+def _adopted(a: Adopt) -> Json:
+    """The row of an outcome for a tag that was there already."""
+    return {
+        **Write(a.repository, a.head, a.digest, a.pull_requests, a.proven).to_json(),
+        "found": a.digest,
+        "how": a.how.value,
+        "replaces": a.replaces,
+        "result": Result.ADOPTED.value,
+        "settled": True,
+    }
 
 
 def _unwritten(write: Write, error: ReconcilerError) -> _Written:

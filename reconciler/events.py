@@ -325,5 +325,7 @@ def _checked(name: str, value: Field) -> Field:
 def clean(text: str, max_chars: int) -> str:
     """`text` bounded, without what looks like a credential, and with unprintable characters escaped."""
     cut = _CREDENTIAL.sub("[cut]", text[: 4 * max_chars])
-    escaped = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in cut)
+    escaped = cut
+    if not cut.isprintable():  # most lines are, and there is one for each tag
+        escaped = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in cut)
     return escaped if len(escaped) <= max_chars else escaped[: max_chars - 1] + "…"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from reconciler.head_states import Drift, HeadState, drift, head_states
 from reconciler.looking import Look
-from reconciler.matrix import Cell, State
+from reconciler.matrix import HeadRows, Matrix, State
 from reconciler.ports import Clock, Metrics
 from reconciler.record import Recorder
 from state.entry import Kind
@@ -19,6 +19,12 @@ from state.plan import Plan
 
 if TYPE_CHECKING:
     from reconciler.apply import Applied
+
+
+class _Counted(NamedTuple):
+    head: HeadRows
+    states: Counter[State]
+    drifted: Counter[Drift]
 
 
 class Figures:
@@ -34,18 +40,18 @@ class Figures:
         self._appended: Counter[Kind] = Counter()
         self._complete: frozenset[CommitId] | None = None
         """The complete heads of the pass before; None before the first one."""
+        self._counted: dict[CommitId, _Counted] = {}
 
-    def after_pass(self, look: Look, cells: tuple[Cell, ...], made: Plan, applied: Applied, began: datetime) -> None:
-        """Everything about a pass that began at `began`; the matrix `cells` is as it is after it."""
+    def after_pass(self, look: Look, matrix: Matrix, made: Plan, applied: Applied, began: datetime) -> None:
+        """Everything about a pass that began at `began`; the matrix is as it is after it."""
         metrics, name, history = self._metrics, self._name, self._recorder.history
-        found = Counter(cell.state for cell in cells)
+        found, drifted = self._count(matrix)
         for state in State:
             metrics.gauge("cells", found[state], repository=name, state=state.value)
         held = Counter(hold.reason for hold in made.holds)
         for reason in Reason:
             metrics.gauge("holds", held[reason], repository=name, reason=reason.value)
-        self._heads(head_states(cells, history.quarantined))
-        drifted = drift(cells, history.decisions)
+        self._heads(head_states(matrix, history.quarantined))
         for kind in Drift:
             metrics.gauge("baseline_drift", drifted[kind], repository=name, kind=kind.value)
         metrics.gauge("quarantined_heads", len(history.quarantined), repository=name)
@@ -84,6 +90,23 @@ class Figures:
         for kind, count in (self._recorder.appended - self._appended).items():
             self._metrics.count("log_appends", count, repository=self._name, kind=kind.value)
         self._appended = Counter(self._recorder.appended)
+
+    def _count(self, matrix: Matrix) -> tuple[Counter[State], Counter[Drift]]:
+        """Cells by state, and images by drift. Each head is counted when its rows have changed."""
+        decisions, now = self._recorder.history.decisions, {}
+        for head in matrix.heads:
+            kept = self._counted.get(head.head)
+            if kept is None or kept.head is not head:
+                states = Counter(cell.state for rows in head.rows for cell in rows.cells)
+                kept = _Counted(head, states, drift(head, decisions.get(head.head)))
+            now[head.head] = kept
+        self._counted = now
+        found: Counter[State] = Counter()
+        drifted: Counter[Drift] = Counter()
+        for kept in now.values():
+            found.update(kept.states)
+            drifted.update(kept.drifted)
+        return found, drifted
 
     def _heads(self, states: dict[CommitId, HeadState]) -> None:
         counted = Counter(states.values())

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Mapping
+from collections.abc import Container
 from enum import StrEnum
 
-from reconciler.matrix import DONE, Cell, State, heads_of
+from reconciler.matrix import DONE, HeadRows, Matrix, State
 from state.decision import Decision, RetagFrom
 from state.git import CommitId
 
@@ -36,12 +36,12 @@ class Drift(StrEnum):
     """With `baseline: faithful`: retagged from an older build of the head's own inputs, as recorded beside `:main`."""
 
 
-def head_states(cells: tuple[Cell, ...], quarantined: Container[CommitId]) -> dict[CommitId, HeadState]:
+def head_states(matrix: Matrix, quarantined: Container[CommitId]) -> dict[CommitId, HeadState]:
     """Each head of the matrix with its state."""
-    return {head: _state({c.state for c in rows}, head in quarantined) for head, rows in heads_of(cells)}
+    return {h.head: _state(h.told.states, h.head in quarantined) for h in matrix.heads}
 
 
-def _state(found: set[State], quarantined: bool) -> HeadState:
+def _state(found: frozenset[State], quarantined: bool) -> HeadState:
     if quarantined:
         return HeadState.QUARANTINED
     if State.HELD in found:
@@ -53,11 +53,11 @@ def _state(found: set[State], quarantined: bool) -> HeadState:
     return HeadState.NOT_PREVIEWED if found == {State.NOT_PREVIEWED} else HeadState.COMPLETE
 
 
-def drift(cells: tuple[Cell, ...], decisions: Mapping[CommitId, Decision]) -> Counter[Drift]:
-    """Images of heads in the matrix, each once a head, whose decision names another baseline than `:main` was."""
+def drift(head: HeadRows, decision: Decision | None) -> Counter[Drift]:
+    """Images of a head in the matrix, each once, whose decision names another baseline than `:main` was."""
     found: Counter[Drift] = Counter()
-    for head, image, moved in {(c.head, c.image, c.drift) for c in cells if c.image is not None}:
-        decided = decisions[head].images.get(image) if head in decisions else None
+    for image, moved in {(c.image, c.drift) for rows in head.rows for c in rows.cells if c.image is not None}:
+        decided = decision.images.get(image) if decision is not None else None
         if moved:
             found[Drift.MAIN_MOVED] += 1
         elif isinstance(decided, RetagFrom) and decided.main not in {None, decided.baseline}:

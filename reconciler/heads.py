@@ -7,7 +7,8 @@ all three always agree.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 from reconciler.admission import Head
 from reconciler.judgement import Fill, Held, Judgement, Take, judge, judge_recorded
@@ -81,17 +82,33 @@ def components_of(seen: Snapshot, work: Work) -> Mapping[Repository, tuple[str, 
 
 
 class Examiner:
-    """Examines the heads of one snapshot. Holds nothing but memos of what many heads share."""
+    """Examines the heads of one snapshot. Holds nothing but memos of what many heads share.
 
-    def __init__(self, seen: Snapshot) -> None:
+    Args:
+        resting: what examining the heads at rest would give (`reconciler.rest`), as far as no read of this snapshot
+            says otherwise.
+    """
+
+    def __init__(self, seen: Snapshot, resting: Mapping[CommitId, Work] = MappingProxyType({})) -> None:
         self._seen = seen
+        self._resting = resting
+        self.disturbed: Final = frozenset(
+            head for states in (seen.tags, seen.swept) for _, head in (states if resting else ())
+        )
+        """Heads whose tags were read, where there are any at rest."""
         self._previewed: dict[RefName, Previewed | Reason] = {}
+
+    def rests(self, head: CommitId) -> bool:
+        """Whether the head is at rest: everything is decided and recorded, and nothing is to be done or told."""
+        return head in self._resting and head not in self.disturbed
 
     def examine(self, head: Head) -> Work:
         """The head's decision and judgements, from the snapshot alone."""
+        if self.rests(head.commit):
+            return self._resting[head.commit]
         seen = self._seen
         pinned = seen.decisions.get(head.commit)
-        wanted, unread = self._wanted(head)
+        wanted, unread = self.wanted(head)
         decision: Decision | None = pinned
         pin: PinDecision | ResolveDecision | None = None
         doubtful: Mapping[Repository, Reason]
@@ -135,8 +152,10 @@ class Examiner:
 
     def changes_needed(self, head: Head) -> tuple[tuple[CommitId, RefName], ...]:
         """The (base commit, base branch) pairs that the head has to be compared with and has not been yet."""
+        if self.rests(head.commit):
+            return ()
         pinned = self._seen.decisions.get(head.commit)
-        wanted, unread = self._wanted(head)
+        wanted, unread = self.wanted(head)
         if unread is not None or (pinned is not None and self._covers(pinned, head, wanted)):
             return ()
         # Two branches at one commit are one comparison.
@@ -144,9 +163,11 @@ class Examiner:
 
     def baselines_needed(self, head: Head) -> tuple[Repository, ...]:
         """Image repositories whose baseline has to be read for the head's decision."""
+        if self.rests(head.commit):
+            return ()
         work = self.examine(head)
         pinned = self._seen.decisions.get(head.commit)
-        if work.decision is None or self._wanted(head)[1] is not None:
+        if work.decision is None or self.wanted(head)[1] is not None:
             return ()
         return tuple(
             r
@@ -170,7 +191,7 @@ class Examiner:
                 tips[pr.base] = tip
         return tips
 
-    def _wanted(self, head: Head) -> tuple[Previewed, Reason | None]:
+    def wanted(self, head: Head) -> tuple[Previewed, Reason | None]:
         """What is previewed by the bases that can be read, and why another one cannot be."""
         parts: list[Previewed] = []
         unread: Reason | None = None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import TypeAlias, TypeVar
 
 from reconciler.absence import PassReads
+from reconciler.heads import Work
 from reconciler.ports import (
     Clock,
     Executor,
@@ -20,6 +21,7 @@ from reconciler.ports import (
     Verifier,
 )
 from state.errors import ReconcilerError, Unavailable
+from state.git import CommitId
 from state.observed import Mode, Policy, Snapshot, Unknown
 from state.oci import Digest, Manifest, Repository
 
@@ -84,6 +86,8 @@ class Look:
     snapshot: Snapshot
     reads: PassReads
     manifests: dict[tuple[Repository, Digest], Manifest] = field(default_factory=dict)
+    resting: Mapping[CommitId, Work] = field(default_factory=dict)
+    """What is known of heads at rest (`reconciler.rest`)."""
     problems: list[ReconcilerError] = field(default_factory=list)
     """What could not be read, or was not what it claimed to be; the snapshot says `Unknown` there."""
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
+from functools import cached_property
+from itertools import chain
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from reconciler.admission import REFUSALS, admit
+from reconciler.admission import REFUSALS, Head, admit
 from reconciler.heads import Examiner, Previewed, Work, previewed
 from reconciler.judgement import Fill, Held, Judgement, Take
 from reconciler.planner import plan, releasable
@@ -87,59 +90,127 @@ class Cell(NamedTuple):
         }
 
 
-def matrix(seen: Snapshot, planned: Plan | None = None) -> tuple[Cell, ...]:
-    """Every open pull request and, where it is admitted, every previewed component; by number, then component.
+class Rows(NamedTuple):
+    """The rows of one pull request, by component, and what is said of all of them."""
+
+    number: int
+    head: CommitId
+    cells: tuple[Cell, ...]
+    states: frozenset[State]
+    reasons: frozenset[str]
+    released: bool
+    """Every row has a release set."""
+
+    @classmethod
+    def of(cls, cells: Iterable[Cell]) -> Rows:
+        """Of the rows of one pull request; at least one."""
+        rows = tuple(sorted(cells, key=lambda c: (c.component or "", c.image or "")))
+        states, reasons = frozenset(c.state for c in rows), frozenset(c.reason for c in rows)
+        return cls(rows[0].pr, rows[0].head, rows, states, reasons, all(c.release is not None for c in rows))
+
+    @property
+    def done(self) -> bool:
+        """Nothing is open."""
+        return self.states <= DONE
+
+
+class HeadRows(NamedTuple):
+    """The rows of every pull request that has one head, ascending by number. While nothing changes, the same object."""
+
+    head: CommitId
+    rows: tuple[Rows, ...]
+
+    @property
+    def told(self) -> Rows:
+        """The rows of the pull request that speaks for the head.
+
+        That is the lowest number, of those that are admitted if any is, and of those that preview something if any
+        does: a stranger's pull request at our head has no say in what is told of the head.
+        """
+        return min(
+            self.rows, key=lambda r: (not r.reasons.isdisjoint(REFUSALS), State.NOT_PREVIEWED in r.states, r.number)
+        )
+
+
+class Matrix:
+    """Every open pull request and, where it is admitted, every previewed component."""
+
+    def __init__(self, heads: Iterable[HeadRows] = ()) -> None:
+        self.heads: Final = tuple(heads)
+
+    @classmethod
+    def of(cls, cells: Iterable[Cell]) -> Matrix:
+        """Of single rows."""
+        by_head: dict[CommitId, dict[int, list[Cell]]] = {}
+        for cell in cells:
+            by_head.setdefault(cell.head, {}).setdefault(cell.pr, []).append(cell)
+        return cls(HeadRows(h, tuple(Rows.of(rows[n]) for n in sorted(rows))) for h, rows in by_head.items())
+
+    @cached_property
+    def rows(self) -> tuple[Rows, ...]:
+        """By number of the pull request."""
+        return tuple(sorted((r for h in self.heads for r in h.rows), key=lambda r: r.number))
+
+    @cached_property
+    def cells(self) -> tuple[Cell, ...]:
+        """By number, then component."""
+        return tuple(chain.from_iterable(r.cells for r in self.rows))
+
+
+def matrix(
+    seen: Snapshot, planned: Plan | None = None, resting: Mapping[CommitId, HeadRows] = MappingProxyType({})
+) -> Matrix:
+    """The matrix of a snapshot.
 
     Args:
         planned: what the pass planned, before what `seen` has recorded by now; None plans on `seen`. Its holds are told
             where the gap is still open.
+        resting: rows of heads at rest (`reconciler.rest`), which are taken as they are.
     """
     holds = {(h.head, h.repository): h for h in (plan(seen) if planned is None else planned).holds}
     admission = admit(seen)
-    cells = [
-        Cell(n, hold.head, None, None, State.HELD, None, hold.reason.value, proven=False)
-        for hold in admission.holds
-        for n in hold.pull_requests
-    ]
     examiner = Examiner(seen)
+    found: dict[CommitId, HeadRows] = {}
     for head in admission.heads:
-        work = examiner.examine(head)
-        for pr in head.pull_requests:
-            if work.held is not None:
-                cells.append(Cell(pr.number, pr.head, None, None, State.HELD, None, work.held.value, proven=False))
-                continue
-            wanted = _previewed_for(seen, seen.bases.get(pr.base))
-            for component in wanted.missing if wanted is not None else ():
-                reason = Reason.COMPONENT_UNKNOWN.value
-                cells.append(Cell(pr.number, pr.head, component, None, State.HELD, None, reason, proven=False))
-            decided = work.decision.images if work.decision is not None else {}
-            drifted = _drifted(work.decision)
-            # Which component runs an image is not known while the catalogue or the inventory cannot be read.
-            components = {r: (r.path,) for r in work.judgements} if wanted is None else wanted.images
-            if not components and not (wanted is not None and wanted.missing):
-                cells.append(_not_previewed(pr))
-            for repository, names in components.items():
-                hold = holds.get((pr.head, repository))
-                row = _cell(pr, repository, work.judgements[repository], decided.get(repository), hold)
-                row = row._replace(drift=repository in drifted, release=seen.released.get(pr.head))
-                cells += (row._replace(component=name) for name in names)
-            if releasable(seen, work):
-                cells += _release_holds(pr, work, holds)
-    return tuple(sorted(cells, key=lambda c: (c.pr, c.component or "", c.image or "")))
+        kept = resting.get(head.commit)
+        found[head.commit] = _head_rows(seen, head, examiner.examine(head), holds) if kept is None else kept
+    for hold in admission.holds:
+        cells = (Cell(n, hold.head, None, None, State.HELD, None, hold.reason.value, False) for n in hold.pull_requests)
+        before = found[hold.head].rows if hold.head in found else ()
+        rows = sorted((*before, *(Rows.of([cell]) for cell in cells)), key=lambda r: r.number)
+        found[hold.head] = HeadRows(hold.head, tuple(rows))
+    return Matrix(found.values())
 
 
-def heads_of(cells: tuple[Cell, ...]) -> Iterator[tuple[CommitId, tuple[Cell, ...]]]:
-    """The cells of each head, once per head, as one of its pull requests has them.
+def _head_rows(
+    seen: Snapshot, head: Head, work: Work, holds: Mapping[tuple[CommitId, Repository | None], Hold]
+) -> HeadRows:
+    return HeadRows(head.commit, tuple(Rows.of(_rows(seen, pr, work, holds)) for pr in head.pull_requests))
 
-    That is the lowest number, of those that are admitted if any is, and of those that preview something if any does:
-    a stranger's pull request at our head has no say in what is told of the head.
-    """
-    by_head: dict[CommitId, list[Cell]] = {}
-    for cell in cells:
-        by_head.setdefault(cell.head, []).append(cell)
-    for head, rows in by_head.items():
-        first = min(rows, key=lambda c: (c.reason in REFUSALS, c.state is State.NOT_PREVIEWED, c.pr)).pr
-        yield head, tuple(c for c in rows if c.pr == first)
+
+def _rows(
+    seen: Snapshot, pr: PullRequest, work: Work, holds: Mapping[tuple[CommitId, Repository | None], Hold]
+) -> Iterator[Cell]:
+    if work.held is not None:
+        yield Cell(pr.number, pr.head, None, None, State.HELD, None, work.held.value, proven=False)
+        return
+    wanted = _previewed_for(seen, seen.bases.get(pr.base))
+    for component in wanted.missing if wanted is not None else ():
+        reason = Reason.COMPONENT_UNKNOWN.value
+        yield Cell(pr.number, pr.head, component, None, State.HELD, None, reason, proven=False)
+    decided = work.decision.images if work.decision is not None else {}
+    drifted = _drifted(work.decision)
+    # Which component runs an image is not known while the catalogue or the inventory cannot be read.
+    components = {r: (r.path,) for r in work.judgements} if wanted is None else wanted.images
+    if not components and not (wanted is not None and wanted.missing):
+        yield _not_previewed(pr)
+    for repository, names in components.items():
+        hold = holds.get((pr.head, repository))
+        row = _cell(pr, repository, work.judgements[repository], decided.get(repository), hold)
+        row = row._replace(drift=repository in drifted, release=seen.released.get(pr.head))
+        yield from (row._replace(component=name) for name in names)
+    if releasable(seen, work):
+        yield from _release_holds(pr, work, holds)
 
 
 def _not_previewed(pr: PullRequest) -> Cell:

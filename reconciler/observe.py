@@ -17,6 +17,7 @@ from reconciler.admission import Head, admit
 from reconciler.heads import Examiner
 from reconciler.looking import Look, Rules, Sources, each, known, refuse_to_go_on, settled
 from reconciler.ports import Git, Purpose
+from reconciler.rest import Rest
 from reconciler.stages import Stage, stage
 from reconciler.tag_reads import TagReads
 from state import canonical
@@ -48,11 +49,14 @@ Admitted: TypeAlias = Callable[[Listing, frozenset[int]], frozenset[tuple[int, i
 class Observer:
     """Looks at one repository, pass after pass. Keeps only caches: losing it costs reads, never a decision."""
 
-    def __init__(self, sources: Sources, history: History, read_entry: Callable[[CommitId], Entry]) -> None:
+    def __init__(
+        self, sources: Sources, history: History, read_entry: Callable[[CommitId], Entry], rest: Rest | None = None
+    ) -> None:
         self._sources = sources
         self._history = history
         self._read_entry = read_entry
         self._tags = TagReads(sources, history)
+        self._rest = Rest() if rest is None else rest
 
     def look(
         self,
@@ -97,6 +101,7 @@ class Observer:
         if heads:
             with stage(Stage.TRUSTED):
                 self._read_trusted(look, heads)
+            look.resting = self._rest.works(look.snapshot, self._history.versions)
             with stage(Stage.COMPARE):
                 self._read_changes(look, heads)
             with stage(Stage.BASELINES):
@@ -132,7 +137,7 @@ class Observer:
         look.snapshot = replace(look.snapshot, bases=bases, catalogues=catalogues, inventory=inventory)
 
     def _read_changes(self, look: Look, heads: Sequence[Head]) -> None:
-        examiner = Examiner(look.snapshot)
+        examiner = Examiner(look.snapshot, look.resting)
         changes: dict[tuple[CommitId, CommitId], ChangeRecord | Unknown] = {}
         for n, head in enumerate(heads):
             needed = examiner.changes_needed(head)
@@ -154,7 +159,7 @@ class Observer:
     # --- baselines
 
     def _read_baselines(self, look: Look, heads: Sequence[Head], rules: Rules) -> None:
-        examiner = Examiner(look.snapshot)
+        examiner = Examiner(look.snapshot, look.resting)
         needed = {head: examiner.baselines_needed(head) for head in heads}
         repositories = sorted({r for wanted in needed.values() for r in wanted})
         found = each(self._sources, "reading baselines", lambda r: self._baseline(look, r, MAIN), repositories)

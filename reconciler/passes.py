@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from reconciler.apply import Applied, Applier, Targets
 from reconciler.backoff import Backoff
@@ -14,15 +14,17 @@ from reconciler.events import Emitter, Event, carry
 from reconciler.figures import Figures
 from reconciler.head_states import HeadState, head_states
 from reconciler.looking import Look, Rules, Sources
-from reconciler.matrix import DONE, Cell, heads_of, matrix
+from reconciler.matrix import Cell, HeadRows, Matrix, matrix
 from reconciler.observe import Observer
 from reconciler.planner import plan
 from reconciler.ports import Acceptances, LogStore, Metrics, RegistryWriter, StatusReporter, StatusState
 from reconciler.previews import Previews
+from reconciler.publishing.notes import Note
 from reconciler.publishing.publisher import Publisher, PublishTargets
 from reconciler.pull_request_status import status
 from reconciler.record import Recorder
 from reconciler.releasing import Releaser, ReleaseTargets
+from reconciler.rest import Rest
 from reconciler.shown import Shower, Shown
 from reconciler.stages import Stage, measured, stage
 from state.canonical import Json
@@ -47,7 +49,7 @@ class PassReport:
 
     pass_id: str
     plan: Plan
-    cells: tuple[Cell, ...]
+    matrix: Matrix
     applied: Applied
     problems: tuple[ReconcilerError, ...]
     complete: bool
@@ -60,7 +62,12 @@ class PassReport:
     @property
     def converged(self) -> bool:
         """Every cell of the matrix is there and recorded, or nothing of its pull request is previewed."""
-        return all(c.state in DONE for c in self.cells)
+        return all(rows.done for rows in self.matrix.rows)
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """The rows of the matrix."""
+        return self.matrix.cells
 
     def to_json(self, name: str) -> dict[str, Json]:
         """The report of the repository `name` for a machine."""
@@ -83,6 +90,14 @@ class Reporting:
     emit: Emitter
     metrics: Metrics
     status: StatusReporter
+
+
+class _Told(NamedTuple):
+    """What a head was told, and of what."""
+
+    of_head: HeadRows
+    notes: Sequence[Note]
+    made: tuple[StatusState, str]
 
 
 class Repository:
@@ -115,9 +130,10 @@ class Repository:
         self._release = release
         self._recorder = Recorder.opened(log, intents_on_remote=intents_on_remote)
         self.publisher = Publisher(publish, self._recorder, log) if publish is not None else None
-        self._observer = Observer(sources, self._recorder.history, self._recorder.read)
+        self._rest = Rest()
+        self._observer = Observer(sources, self._recorder.history, self._recorder.read, self._rest)
         self._backoff: Backoff[CommitId] = Backoff(sources.clock, sources.random)
-        self._reported: dict[CommitId, tuple[StatusState, str]] = {}
+        self._reported: dict[CommitId, _Told] = {}
         self._figures = Figures(name, reporting.metrics, sources.clock, self._recorder)
         self._held: frozenset[tuple[CommitId, OciRepository | None, Reason]] = frozenset()
         self._shower = Shower(self._recorder.history)
@@ -158,27 +174,32 @@ class Repository:
             event = Event.INTEGRITY_VIOLATED if isinstance(problem, IntegrityError) else Event.PASS_PROBLEM
             emit.emit(event, error=str(problem))
         with stage(Stage.PLAN):
-            made = plan(look.snapshot)
+            made = plan(look.snapshot, look.resting)
             self._recorder.observation(look.snapshot, made, pass_id)
         self._tell_holds(made, emit)
         with stage(Stage.APPLY):
             applied = applier.carry_out(made, look, stopping, rules.policy.hold_label)
         self._pause(applied, look)
-        cells = self._cells(look, made)
+        now = self._matrix(look, made)
         if self.publisher is not None:
             with stage(Stage.PUBLISH):
                 self.publisher.publish(look.snapshot, emit, stopping)
-                self.publisher.show(cells)
+                self.publisher.show(now)
         with stage(Stage.REPORT):
-            self._report_all(look, cells, rules, emit)
-        self._measure(look, cells, made, applied, began)
-        now = self._sources.clock.now()
+            self._report_all(look, now, rules, emit)
+        self._measure(look, now, made, applied, began)
         self.shown = self._shower.show(
-            pass_id, now, rules, look, cells, log_sequence=self._recorder.sequence, publisher=self.publisher
+            pass_id,
+            self._sources.clock.now(),
+            rules,
+            look,
+            now,
+            log_sequence=self._recorder.sequence,
+            publisher=self.publisher,
         )
         emit.emit(
             Event.PASS_FINISHED,
-            heads=len({c.head for c in cells}),
+            heads=len(now.heads),
             holds=len(made.holds),
             actions=len(made.actions),
             writes=applied.written,
@@ -191,34 +212,31 @@ class Repository:
         return PassReport(
             pass_id,
             made,
-            cells,
+            now,
             applied,
             tuple(look.problems),
             look.snapshot.listing.complete,
-            conditions(made.holds, refused, look.problems, self._complete(cells)),
+            conditions(made.holds, refused, look.problems, self._complete(now)),
             self._recorder.observed,
         )
 
-    def _complete(self, cells: tuple[Cell, ...]) -> dict[CommitId, tuple[int, ...]]:
+    def _complete(self, now: Matrix) -> dict[CommitId, tuple[int, ...]]:
         """Complete heads and their pull requests, where no release set will tell of them."""
         if self._release is not None:
             return {}
-        states = head_states(cells, self._recorder.history.quarantined)
-        numbers: dict[CommitId, set[int]] = {h: set() for h, s in states.items() if s is HeadState.COMPLETE}
-        for cell in cells:
-            if cell.head in numbers:
-                numbers[cell.head].add(cell.pr)
-        return {head: tuple(sorted(found)) for head, found in numbers.items()}
+        states = head_states(now, self._recorder.history.quarantined)
+        complete = (h for h in now.heads if states[h.head] is HeadState.COMPLETE)
+        return {h.head: tuple(rows.number for rows in h.rows) for h in complete}
 
-    def _report_all(self, look: Look, cells: tuple[Cell, ...], rules: Rules, emit: Emitter) -> None:
+    def _report_all(self, look: Look, now: Matrix, rules: Rules, emit: Emitter) -> None:
         if look.snapshot.listing.complete:
-            self._report(cells, rules.mode, emit)
+            self._report(now, rules.mode, emit)
         if self._previews is not None:
             history = self._recorder.history
             newest = history.newest_recorded if self._release is None else history.newest_released
             mode = Mode.OBSERVE if rules.suspended else rules.mode
             self._recorder.confirm()
-            self._previews.observe(look.snapshot.listing, cells, newest, mode, emit, tick=self._sources.tick)
+            self._previews.observe(look.snapshot.listing, now, newest, mode, emit, tick=self._sources.tick)
 
     def _tell_holds(self, made: Plan, emit: Emitter) -> None:
         """A line for each gap that is held since this pass; after so many the count in `pass_finished` has to do."""
@@ -245,8 +263,8 @@ class Repository:
             applier.accept(acceptance)
             self._acceptances.done(acceptance)
 
-    def _measure(self, look: Look, cells: tuple[Cell, ...], made: Plan, applied: Applied, began: datetime) -> None:
-        self._figures.after_pass(look, cells, made, applied, began)
+    def _measure(self, look: Look, now: Matrix, made: Plan, applied: Applied, began: datetime) -> None:
+        self._figures.after_pass(look, now, made, applied, began)
         if self.publisher is not None:
             self.publisher.measure(self._reporting.metrics, self.name)
 
@@ -257,19 +275,20 @@ class Repository:
         releaser = Releaser(self._release, self._recorder, emit) if self._release is not None else None
         return Applier(targets, self._recorder, emit, releaser)
 
-    def _cells(self, look: Look, made: Plan) -> tuple[Cell, ...]:
+    def _matrix(self, look: Look, made: Plan) -> Matrix:
         """The matrix as it is after the pass: what was recorded meanwhile counts, and the holds of its plan."""
         history = self._recorder.history
-        return matrix(
-            replace(
-                look.snapshot,
-                decisions=history.decisions,
-                recorded=history.recorded,
-                quarantined=_breaches(history),
-                released=history.released,
-            ),
-            made,
+        seen = replace(
+            look.snapshot,
+            decisions=history.decisions,
+            recorded=history.recorded,
+            quarantined=_breaches(history),
+            released=history.released,
         )
+        resting = self._rest.rows(seen, look.resting, history.versions)
+        found = matrix(seen, made, resting)
+        self._rest.keep(seen, found, resting, history.versions)
+        return found
 
     def _pause(self, applied: Applied, look: Look) -> None:
         heads = frozenset(pr.head for pr in look.snapshot.listing.pull_requests)
@@ -304,7 +323,7 @@ class Repository:
             emit.emit(Event.LOG_NOT_MIRRORED, error=str(error))
         self._reporting.metrics.gauge("log_mirror_behind", int(behind), repository=self.name)
 
-    def _report(self, cells: tuple[Cell, ...], mode: Mode, emit: Emitter) -> None:
+    def _report(self, matrix: Matrix, mode: Mode, emit: Emitter) -> None:
         """One status per head, where it differs from the last one. Re-derived output: losing one costs nothing.
 
         Not for an incomplete listing, which would turn every head's status over for what is told of none of them.
@@ -312,12 +331,16 @@ class Repository:
         if mode is Mode.OBSERVE:
             return
         now = {}
-        by_head = list(heads_of(cells))
-        for n, (head, rows) in enumerate(by_head, 1):
-            self._sources.tick("telling heads", n, len(by_head))
-            notes = self.publisher.notes(rows[0].pr, head) if self.publisher is not None else ()
-            made = now[head] = status(rows, self._age_s(head), notes=notes)
-            if self._reported.get(head) == made:
+        for n, of_head in enumerate(matrix.heads, 1):
+            head, before = of_head.head, self._reported.get(of_head.head)
+            self._sources.tick("telling heads", n, len(matrix.heads))
+            notes = self.publisher.notes(of_head.told.number, head) if self.publisher is not None else ()
+            if before is not None and before.of_head is of_head and before.notes == notes and of_head.told.done:
+                now[head] = before  # only of what is waited for the text grows with time
+                continue
+            made = status(of_head.told.cells, self._age_s(head), notes=notes)
+            now[head] = _Told(of_head, notes, made)
+            if before is not None and before.made == made:
                 continue
             self._recorder.confirm()
             try:

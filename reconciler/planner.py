@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import assert_never
 
 from reconciler.admission import admit
 from reconciler.heads import Examiner, Work
 from reconciler.judgement import Fill, Held, Take
+from state.git import CommitId
 from state.hold import Reason
 from state.observed import Mode, Recorded, Snapshot
 from state.plan import Action, Adopt, EndHead, Hold, Plan, QuarantineHead, Release, Retag
@@ -14,18 +17,21 @@ from state.quarantine import Breach
 from state.verdict import Outcome, Verdict
 
 
-def plan(seen: Snapshot) -> Plan:
+def plan(seen: Snapshot, resting: Mapping[CommitId, Work] = MappingProxyType({})) -> Plan:
     """Return the work that closes every `:<HEAD_SHA>` gap of `seen`, and a hold with a reason for what stays open.
 
     Pure: no clock, no I/O, no logging. Equal snapshots give equal plans. Heads come newest pull request first, images
-    in the order of the inventory. In mode `observe` nothing is decided or written: what would be is a hold.
+    in the order of the inventory. In mode `observe` nothing is decided or written: what would be is a hold. For heads
+    that are `resting` there is nothing to do or to tell, and knowing them changes no plan.
     """
     admission = admit(seen)
-    examiner = Examiner(seen)
+    examiner = Examiner(seen, resting)
     budget = _Budget(seen.writes_left)
     actions: list[Action] = _ended(seen)
     holds: list[Hold] = list(admission.holds)
     for head in admission.heads:
+        if examiner.rests(head.commit):
+            continue
         _plan_head(seen, examiner.examine(head), budget, actions, holds)
     return Plan(tuple(actions), tuple(holds))
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from reconciler.events import Emitter, Event
 from reconciler.looking import Tick, no_tick
-from reconciler.matrix import Cell
+from reconciler.matrix import Matrix
 from reconciler.ports import Clock, LabelWriter, PreviewRefresh
 from reconciler.readiness import Readiness, label_changes, seen_in
 from state.errors import Denied, Terminal, Transient
@@ -55,7 +55,7 @@ class Previews:
     def observe(
         self,
         listing: Listing,
-        cells: Iterable[Cell],
+        matrix: Matrix,
         remembered: Mapping[int, CommitId],
         mode: Mode,
         emit: Emitter,
@@ -65,7 +65,7 @@ class Previews:
         """Take up what a pass saw. An incomplete listing changes nothing; a label that fails is tried again."""
         if not listing.complete:
             return
-        seen = seen_in(cells, released=self._released)
+        seen = seen_in(matrix, released=self._released)
         open_now = {pull_request.number for pull_request in listing.pull_requests}
         with self._lock:
             before = self._readiness.served

@@ -13,13 +13,12 @@ than half of what was served would leave, or nothing would be served at all, has
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from itertools import groupby
 from typing import Final, NamedTuple
 
 from reconciler.admission import REFUSALS
-from reconciler.matrix import DONE, Cell, State
+from reconciler.matrix import Matrix, State
 from state.git import CommitId
 from state.hold import Reason
 from state.observed import Listing
@@ -38,18 +37,17 @@ class Seen(NamedTuple):
     """Those that stay with what they had."""
 
 
-def seen_in(cells: Iterable[Cell], *, released: bool) -> Seen:
+def seen_in(matrix: Matrix, *, released: bool) -> Seen:
     """What the matrix says. With `released` a head counts once its release set is published."""
     complete: dict[int, CommitId] = {}
     filling = set()
-    for number, rows in groupby(sorted(cells, key=lambda c: c.pr), key=lambda c: c.pr):
-        of_it = tuple(rows)
-        if any(c.reason in _LEAVES or c.state is State.NOT_PREVIEWED for c in of_it):
+    for rows in matrix.rows:
+        if not rows.reasons.isdisjoint(_LEAVES) or State.NOT_PREVIEWED in rows.states:
             continue
-        if all(c.state in DONE and (c.release is not None or not released) for c in of_it):
-            complete[number] = of_it[0].head
+        if rows.done and (rows.released or not released):
+            complete[rows.number] = rows.head
         else:
-            filling.add(number)
+            filling.add(rows.number)
     return Seen(complete, frozenset(filling))
 
 

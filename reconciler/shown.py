@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 from reconciler.looking import Look, Rules
-from reconciler.matrix import Cell
+from reconciler.matrix import Matrix
 from reconciler.publishing.publisher import Publisher
 from state.git import CommitId
 from state.history import History, Trace
@@ -79,7 +79,7 @@ class Shown(NamedTuple):
     """When the last pass ended that was complete."""
     mode: Mode
     suspended: bool
-    cells: tuple[Cell, ...]
+    matrix: Matrix
     problems: tuple[str, ...]
     """What could not be read, the first of them."""
     problem_count: int
@@ -115,7 +115,7 @@ class Shower:
         at: datetime,
         rules: Rules,
         look: Look,
-        cells: tuple[Cell, ...],
+        matrix: Matrix,
         *,
         log_sequence: int,
         publisher: Publisher | None,
@@ -125,7 +125,8 @@ class Shower:
         history = self._history
         if seen.listing.complete:
             self._complete_at = at
-        heads, numbers = {c.head for c in cells}, {c.pr for c in cells}
+        heads = [h.head for h in matrix.heads]
+        numbers = [rows.number for rows in matrix.rows]
         return Shown(
             pass_id,
             at,
@@ -133,7 +134,7 @@ class Shower:
             self._complete_at,
             rules.mode,
             rules.suspended,
-            cells,
+            matrix,
             tuple(str(p)[:TEXT_MAX_CHARS] for p in problems[:PROBLEMS_MAX]),
             len(problems),
             max(0, rules.max_writes_per_hour - history.writes_since(at - timedelta(hours=1))),

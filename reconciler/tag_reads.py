@@ -15,6 +15,7 @@ from reconciler.judgement import Held
 from reconciler.looking import Look, Rules, Sources, each, settled
 from reconciler.planner import releasable
 from reconciler.ports import Purpose
+from reconciler.sweeping import Sweep
 from state.decision import AwaitBuild, RetagFrom
 from state.git import CommitId
 from state.history import Cell, History
@@ -40,8 +41,7 @@ class TagReads:
         self._polls: dict[Cell, _Poll] = {}
         self._without_release: set[CommitId] = set()
         """Heads that were looked up among the release sets: their tags are read one by one from then on."""
-        self._swept: dict[Cell, float] = {}
-        """When each recorded tag is to be read again."""
+        self._sweep = Sweep(history, sources.random.uniform)
 
     def forget(self, alive: set[CommitId]) -> None:
         """Let go of heads that no open pull request has any more."""
@@ -50,12 +50,14 @@ class TagReads:
 
     def read(self, look: Look, heads: Sequence[Head], rules: Rules, hints: frozenset[int]) -> None:
         now = self._sources.clock.monotonic_s()
-        examiner = Examiner(look.snapshot)
+        examiner = Examiner(look.snapshot, look.resting)
         tags: dict[Cell, TagState] = {}
         fresh: list[Cell] = []
         again: list[tuple[float, Cell]] = []
         wanted: dict[Cell, RetagFrom | AwaitBuild] = {}
         for head in heads:
+            if examiner.rests(head.commit):
+                continue
             work = examiner.examine(head)
             hinted = not hints.isdisjoint(head.numbers)
             for repository, judgement in work.judgements.items():
@@ -114,23 +116,16 @@ class TagReads:
 
     def sweep(self, look: Look, heads: Sequence[Head], rules: Rules) -> None:
         """Read recorded tags again, those first that have waited longest; only what reads otherwise is shown."""
-        now, history = self._sources.clock.monotonic_s(), self._history
-        alive = {head.commit for head in heads}
-        done = {c: r for c, r in history.recorded.items() if c[1] in alive and r.settled}
-        uniform = self._sources.random.uniform
-        for cell in (c for c in done if c not in self._swept):  # in the log's order: each draws from the same source
-            # Spread around one interval from now: a start finds all tags at once, and a new one was just read.
-            self._swept[cell] = now + rules.sweep_interval_s * uniform(0.5, 1.5)
-        self._swept = {cell: due for cell, due in self._swept.items() if cell in done}
-        waiting = sorted((due, cell) for cell, due in self._swept.items() if due <= now or rules.sweep_all)
-        cells = [cell for _, cell in (waiting if rules.sweep_all else waiting[: rules.sweep_reads_per_pass])]
-        wanted = {c: AwaitBuild() for c in cells if done[c].how is How.BUILT}
+        now, recorded = self._sources.clock.monotonic_s(), self._history.recorded
+        limit = None if rules.sweep_all else rules.sweep_reads_per_pass
+        cells = self._sweep.due((head.commit for head in heads), now, rules.sweep_interval_s, limit)
+        wanted = {c: AwaitBuild() for c in cells if recorded[c].how is How.BUILT}
         found = each(self._sources, "sweeping", lambda cell: self._tag(look, cell, wanted.get(cell)), cells)
         drifted: dict[Cell, TagState] = {}
         for cell, result in zip(cells, found, strict=True):
-            self._swept[cell] = now + rules.sweep_interval_s * uniform(0.9, 1.1)
+            self._sweep.read(cell, now, rules.sweep_interval_s)
             state = settled(look, result)
-            if isinstance(state, Absent) or (isinstance(state, Present) and state.digest != done[cell].digest):
+            if isinstance(state, Absent) or (isinstance(state, Present) and state.digest != recorded[cell].digest):
                 drifted[cell] = state
         if drifted:
             look.snapshot = replace(look.snapshot, swept=drifted)
@@ -170,7 +165,7 @@ class TagReads:
         seen = look.snapshot
         if seen.policy.release_sets is None:
             return
-        examiner = Examiner(seen)
+        examiner = Examiner(seen, look.resting)
         cells = [
             (repository, head.commit)
             for head in heads

@@ -6,6 +6,7 @@ import re
 from typing import Final, Self
 
 from state.errors import InvalidValue
+from state.shared import shared
 
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 _REF_FORBIDDEN: Final = re.compile(r"[\x00-\x20\x7f\ud800-\udfff~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(?:/|$)")
@@ -17,6 +18,10 @@ class CommitId(str):
     __slots__ = ()
 
     def __new__(cls, text: str) -> Self:
+        return shared(text, cls, cls._checked)
+
+    @classmethod
+    def _checked(cls, text: str) -> Self:
         if not isinstance(text, str) or not _COMMIT.fullmatch(text):
             shown = text if not isinstance(text, str) or len(text) <= 80 else text[:77] + "..."
             raise InvalidValue(f"commit id: expected 40 lower-case hex digits, got {shown!r}")

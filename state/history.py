@@ -198,6 +198,8 @@ class History:
         """Ended head → its tombstone."""
         self.revived: set[CommitId] = set()
         """Heads that were taken up again since the last observation; the next one is to say so."""
+        self.versions: dict[CommitId, int] = {}
+        """Of what is said of a head that is ours; never the same again once anything of it has changed."""
         self.traces: dict[CommitId, Trace] = {}
         self.seen_in: dict[int, CommitId] = {}
         """Pull request → the observation that recorded it as it is now."""
@@ -207,6 +209,7 @@ class History:
         """The digest of the configuration in force."""
         self.last_holds: Digest | None = None
         self.publishing = Publishing()
+        self._changes = 0
         self._writes: deque[tuple[str, int]] = deque()
         self._repositories: dict[CommitId, set[Repository]] = {}
 
@@ -297,6 +300,7 @@ class History:
             publication = Publication.from_json(row)
             if publication.head in self.ended:
                 continue
+            self._touch(publication.head)
             self._trace(publication.head, Kind.OUTCOME, entry_id)
             result = reading(row, "publication").one_of("result", Result)
             if result is Result.CONFLICT:
@@ -314,6 +318,7 @@ class History:
         head = CommitId(body.text("head"))
         if head in self.ended:
             return
+        self._touch(head)
         self._trace(head, Kind.QUARANTINE, entry_id)
         if "accepted" not in value:
             found = tuple(Breach.from_json(row) for row in body.objects("breaches"))
@@ -368,12 +373,14 @@ class History:
         head = CommitId(body.text("head"))
         if self.ended.pop(head, None) is None:
             return
+        self._touch(head)
         self.decisions[head] = Decision.from_json(body.object("pinned"))
         self.decided_at[head] = at
         self.traces[head] = _trace_of(value)
         self._take_up_records(head, value, at)
 
     def _take_up_records(self, head: CommitId, body: Mapping[str, Json], at: str) -> None:
+        self._touch(head)
         for value in reading(body, "tombstone").objects("recorded"):
             row = reading(value, "tombstone record")
             cell = (Repository(row.text("repository")), head)
@@ -388,15 +395,25 @@ class History:
         if "void" in body:
             self.void.setdefault(head, Digest(reading(body, "tombstone").text("void")))
 
+    def cells_of(self, head: CommitId) -> list[Cell]:
+        """The recorded tags of a head, by repository."""
+        return [(repository, head) for repository in sorted(self._repositories.get(head, ()))]
+
     def _records_of(self, head: CommitId) -> list[tuple[Repository, Recorded]]:
-        return [(r, self.recorded[r, head]) for r in sorted(self._repositories.get(head, ()))]
+        return [(cell[0], self.recorded[cell]) for cell in self.cells_of(head)]
+
+    def _touch(self, head: CommitId) -> None:
+        self._changes += 1
+        self.versions[head] = self._changes
 
     def _remember(self, cell: Cell, recorded: Recorded) -> None:
+        self._touch(cell[1])
         self.recorded[cell] = recorded
         self._repositories.setdefault(cell[1], set()).add(cell[0])
 
     def _decide(self, entry_id: CommitId, at: str, body: Mapping[str, Json]) -> None:
         head = CommitId(reading(body, "decision").text("head"))
+        self._touch(head)
         before = self.decisions.get(head)
         if before is None:
             self.decisions[head] = Decision.from_json(body)
@@ -440,6 +457,7 @@ class History:
             self.traces[head] = Trace(trace.decision, (*trace.writes, (kind, entry_id)))
 
     def _end(self, head: CommitId, entry_id: CommitId) -> None:
+        self.versions.pop(head, None)
         self.decisions.pop(head, None)
         self.decided_at.pop(head, None)
         self.traces.pop(head, None)

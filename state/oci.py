@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from state.errors import IntegrityError, InvalidValue
+from state.shared import shared
 
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 _TAG: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
@@ -43,6 +44,10 @@ class Digest(str):
     __slots__ = ()
 
     def __new__(cls, text: str) -> Self:
+        return shared(text, cls, cls._checked)
+
+    @classmethod
+    def _checked(cls, text: str) -> Self:
         if not isinstance(text, str) or not _DIGEST.fullmatch(text):
             raise InvalidValue(f"digest: expected sha256: and 64 lower-case hex digits, got {_shown(text)}")
         return super().__new__(cls, text)
@@ -85,6 +90,10 @@ class Repository(str):
     __slots__ = ()
 
     def __new__(cls, text: str) -> Self:
+        return shared(text, cls, cls._checked)
+
+    @classmethod
+    def _checked(cls, text: str) -> Self:
         if not isinstance(text, str) or len(text) > 255 or not (match := _REPOSITORY.fullmatch(text)):
             raise InvalidValue(f"repository: expected host[:port]/lower-case/path, got {_shown(text)}")
         host = match["host"]

@@ -112,7 +112,7 @@ def plan(config: Path, repo: str | None, as_json: bool) -> int:
         click.echo(canonical.dumps(made.to_json()))
     else:
         out = console()
-        show_matrix(out, matrix(seen.look.snapshot), f"{settings.name}: now")
+        show_matrix(out, matrix(seen.look.snapshot).cells, f"{settings.name}: now")
         show_plan(out, made)
     return EXIT_CLEAN if made.is_noop and not seen.look.problems else EXIT_FINDINGS
 
@@ -180,7 +180,7 @@ def explain(config: Path, repo: str | None, pr: int, component: str, as_json: bo
     emit = to_stream(sys.stderr, SystemClock())
     with wiring.shared(loaded, emit, PrometheusMetrics()) as common:
         seen = wiring.look_only(common, settings)
-    cells = matrix(seen.look.snapshot)
+    cells = matrix(seen.look.snapshot).cells
     cell = pick(cells, pr, component)
     if cell is None:
         open_now = ", ".join(f"#{n}" for n in sorted({c.pr for c in cells})) or "none"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 from reconciler.approval.codes import Code, explained
 from reconciler.approval.served import CURRENT_MAX_CHARS, Judged, Missing, ServedPlan
-from reconciler.matrix import DONE, Cell
+from reconciler.matrix import DONE, Matrix
 from reconciler.publishing.planning import Planning
 from reconciler.publishing.proposing import Told
 from state.oci import Digest
@@ -38,7 +38,7 @@ class Board:
         planning: Planning,
         publishing: Publishing,
         policy: Digest,
-        cells: Iterable[Cell],
+        matrix: Matrix,
         refused: Mapping[str, Told],
     ) -> None:
         """Serve this from now on. `refused` says why approvals have not led to a pull request."""
@@ -60,10 +60,11 @@ class Board:
         }
         newest = {at: plans[digest] for at, plan in planning.now.items() if (digest := plan.digest()) in plans}
         missing: dict[int, list[str]] = {}
-        for cell in cells:
-            reasons = missing.setdefault(cell.pr, [])
-            if cell.state not in DONE and len(reasons) < REASONS_MAX:
-                reasons.append(f"{cell.component or 'the whole head'}: {cell.reason}")
+        for rows in matrix.rows:
+            open_cells = () if rows.done else [cell for cell in rows.cells if cell.state not in DONE]
+            missing[rows.number] = [
+                f"{cell.component or 'the whole head'}: {cell.reason}" for cell in open_cells[:REASONS_MAX]
+            ]
         for (number, target), why in planning.problems.items():
             missing.setdefault(number, []).append(f"target {target}: {_spelt(why)}")
         told = {number: tuple(reasons) for number, reasons in missing.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -13,7 +13,7 @@ from reconciler.approval.codes import Code, RefusedMarker
 from reconciler.approval.evaluate import Standing, judge_admission
 from reconciler.approval.signatures import Signers
 from reconciler.events import Emitter, Event
-from reconciler.matrix import Cell
+from reconciler.matrix import Matrix
 from reconciler.ports import Clock, Executor, ForgeReader, LogStore, Markers, Metrics, RegistryReader
 from reconciler.publishing.board import Board
 from reconciler.publishing.facts import FactReader
@@ -146,7 +146,7 @@ class Publisher:
         self.proposer.run(seen, emit, stopping)  # first, so that what a new one replaces is closed with a link to it
         self._upkeep.run(seen, emit, stopping)
 
-    def show(self, cells: Iterable[Cell]) -> None:
+    def show(self, matrix: Matrix) -> None:
         """Serve approvers what this pass left."""
         if self.planning is None:
             return
@@ -156,7 +156,7 @@ class Publisher:
             return  # what was served before stays; that the policy cannot be read was told when markers were taken
         publishing = self._recorder.history.publishing
         refused = self.proposer.refused if self.proposer is not None else {}
-        self.board.show(self.planning, publishing, policy, cells, refused)
+        self.board.show(self.planning, publishing, policy, matrix, refused)
 
     def refused(self) -> tuple[tuple[str, Code], ...]:
         """Recorded approvals (their marker's id) that do not lead to a pull request now, and why."""

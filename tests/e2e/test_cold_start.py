@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 
+import pytest
+
+from reconciler import apply
 from reconciler.matrix import State
 from reconciler.passes import PassReport
+from state.entry import Kind
 from tests.fixtures.shop import DOCS, IMAGE_NAMES, Running, Shop, cells, changes
 
 
@@ -43,3 +48,16 @@ def test_tags_that_are_waited_for_leave_half_of_the_reads_to_new_ones_and_get_th
             report = one_pass(running, 2)
             assert sum(cells(report, n)["orders"].state is State.BUILT for n, _ in waiting) == done
         assert [held(report, n) for n in fresh] == [{"not-yet-read"}, set()]
+
+
+def test_more_tags_than_one_entry_holds_are_found_in_one_pass(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop.opens("docs", DOCS)
+    with shop.reconciler() as running:
+        assert running.until_quiet().converged
+    shutil.rmtree(shop.log)
+    shutil.rmtree(shop.root / "state" / "tips")
+    monkeypatch.setattr(apply, "ADOPTED_PER_ENTRY", 2)
+    with shop.reconciler() as running:
+        assert running.one_pass().converged
+    rows = [len(logged.entry.body["writes"]) for logged in shop.entries(Kind.OUTCOME)]
+    assert (sum(rows), max(rows)) == (len(IMAGE_NAMES), 2)

@@ -198,7 +198,7 @@ def _the_hold_label_is_ignored(patch: Patch) -> None:
 
 
 def _mode_observe_writes(patch: Patch) -> None:
-    patch.setattr(passes, "plan", lambda seen: planner.plan(replace(seen, mode=Mode.FILL)))
+    patch.setattr(passes, "plan", lambda seen, resting: planner.plan(replace(seen, mode=Mode.FILL), resting))
 
 
 def _a_suspended_repository_is_worked_on(patch: Patch) -> None:
@@ -298,7 +298,7 @@ def _the_sweep_sees_nothing(patch: Patch) -> None:
 
 
 def _a_quarantine_is_forgotten_when_planning(patch: Patch) -> None:
-    patch.setattr(passes, "plan", lambda seen: planner.plan(replace(seen, quarantined={})))
+    patch.setattr(passes, "plan", lambda seen, resting: planner.plan(replace(seen, quarantined={}), resting))
 
 
 def _a_quarantined_head_is_filled(patch: Patch) -> None:
@@ -365,7 +365,7 @@ def _admitted(patch: Patch, change: Callable[[Snapshot], Snapshot]) -> None:
 
 
 def _planned(patch: Patch, change: Callable[[Any], Any]) -> None:
-    patch.setattr(passes, "plan", lambda seen: change(planner.plan(seen)))
+    patch.setattr(passes, "plan", lambda seen, resting: change(planner.plan(seen, resting)))
 
 
 _TABLE: tuple[tuple[Callable[[Patch], None], int], ...] = (

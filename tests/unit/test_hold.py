@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.matrix import heads_of, matrix
+from reconciler.matrix import matrix
 from reconciler.planner import plan
 from reconciler.pull_request_status import status
 from state.decision import RetagFrom
@@ -137,9 +137,9 @@ def test_a_snapshot_leads_to_its_reason(reason: Reason) -> None:
 @pytest.mark.parametrize("reason", PRODUCED)
 def test_every_hold_is_in_the_matrix_and_on_the_status_of_its_head_with_its_remedy(reason: Reason) -> None:
     seen = PRODUCED[reason]
-    cells = matrix(seen)
-    assert reason.value in {c.reason for c in cells}
-    (text,) = {status(rows)[1] for head, rows in heads_of(cells) if any(c.reason == reason.value for c in rows)}
+    heads = matrix(seen).heads
+    assert reason.value in {r for head in heads for rows in head.rows for r in rows.reasons}
+    (text,) = {status(head.told.cells)[1] for head in heads if reason.value in head.told.reasons}
     assert f"- `{reason.value}`: {REMEDY[reason]}" in text
     assert reason.value in text.split("\n\n")[1]
 

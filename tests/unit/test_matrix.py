@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 
 from reconciler.admission import REFUSALS, admit
 from reconciler.heads import Examiner
-from reconciler.matrix import State, heads_of, matrix
+from reconciler.matrix import Matrix, State, matrix
 from reconciler.planner import plan
 from state.decision import RetagFrom, Unresolved
 from state.hold import Reason
@@ -49,7 +49,7 @@ ONE_BASE_UNREAD = snapshot(
 @given(snapshots())
 @example(ONE_BASE_UNREAD)
 def test_every_open_pull_request_has_one_row_of_its_own_or_one_per_previewed_component(seen: Snapshot) -> None:
-    cells = matrix(seen)
+    cells = matrix(seen).cells
     assert max(Counter((c.pr, c.component, c.image) for c in cells).values(), default=1) == 1
     examiner = Examiner(seen)
     admitted = {n for head in admit(seen).heads if examiner.examine(head).held is None for n in head.numbers}
@@ -75,7 +75,7 @@ def test_the_state_of_every_cell_agrees_with_the_plan(seen: Snapshot) -> None:
     writes = {(a.repository, a.head) for a in made.actions if isinstance(a, Retag)}
     adopts = {(a.repository, a.head): a for a in made.actions if isinstance(a, Adopt)}
     holds = {(h.repository, h.head): h.reason for h in made.holds if h.repository is not None}
-    for cell in matrix(seen):
+    for cell in matrix(seen).cells:
         if cell.state is State.NOT_PREVIEWED:
             assert (cell.component, cell.image) == (None, None)
             continue
@@ -109,8 +109,8 @@ def test_the_state_of_every_cell_agrees_with_the_plan(seen: Snapshot) -> None:
 @many
 @given(snapshots())
 def test_every_write_adoption_and_hold_of_the_plan_is_in_the_matrix(seen: Snapshot) -> None:
-    shown = {(c.image, c.head): c.reason for c in matrix(seen)}
-    reasons = {(c.image, c.head, c.reason) for c in matrix(seen)}
+    shown = {(c.image, c.head): c.reason for c in matrix(seen).cells}
+    reasons = {(c.image, c.head, c.reason) for c in matrix(seen).cells}
     made = plan(seen)
     assert {(a.repository, a.head) for a in made.actions if isinstance(a, Retag | Adopt)} <= shown.keys() | unshown(
         seen
@@ -131,8 +131,8 @@ def unshown(seen: Snapshot) -> set[tuple[object, object]]:
 @many
 @given(snapshots())
 def test_heads_of_gives_each_head_once_with_the_rows_of_one_pull_request(seen: Snapshot) -> None:
-    cells = matrix(seen)
-    given_heads = list(heads_of(cells))
+    cells = matrix(seen).cells
+    given_heads = [(h.head, h.told.cells) for h in Matrix.of(cells).heads]
     assert sorted(h for h, _ in given_heads) == sorted({c.head for c in cells})
     for head, rows in given_heads:
         (told,) = {c.pr for c in rows}
@@ -145,11 +145,11 @@ def test_heads_of_gives_each_head_once_with_the_rows_of_one_pull_request(seen: S
 
 
 def states(seen: Snapshot) -> dict[str | None, str]:
-    return {c.component: f"{c.state.value} {c.reason}" for c in matrix(seen)}
+    return {c.component: f"{c.state.value} {c.reason}" for c in matrix(seen).cells}
 
 
 def test_components_that_share_an_image_have_a_row_each() -> None:
-    cells = matrix(snapshot(pull_request(1, A)))
+    cells = matrix(snapshot(pull_request(1, A))).cells
     assert [(c.component, c.image) for c in cells] == [
         ("billing", BILLING),
         ("orders", ORDERS),
@@ -192,7 +192,7 @@ def test_a_base_that_previews_nothing_shows_nothing_of_another_base() -> None:
         (TIPS[RELEASE], A): change_record(TIPS[RELEASE], A, {}),
     }
     seen = snapshot(pull_request(1, A), pull_request(2, A, base=RELEASE), changes=changes)
-    cells = matrix(replace(seen, catalogues={**seen.catalogues, TIPS[RELEASE]: bare}))
+    cells = matrix(replace(seen, catalogues={**seen.catalogues, TIPS[RELEASE]: bare})).cells
     assert {c.component for c in cells if c.pr == 1} == set(COMPONENTS)
     assert {(c.component, c.reason) for c in cells if c.pr == 2} == {(c, "component-unknown") for c in COMPONENTS}
 
@@ -207,7 +207,7 @@ def drifting(policy: BaselinePolicy) -> set[str | None]:
         changes={(TIPS[MAIN], A): record},
         faithful={(r, A): older for r in REPOSITORIES},
     )
-    return {c.component for c in matrix(seen) if c.drift}
+    return {c.component for c in matrix(seen).cells if c.drift}
 
 
 def test_drift_is_shown_where_main_moved_on_and_the_tag_follows_main() -> None:
@@ -224,20 +224,20 @@ def test_a_pull_request_of_which_nothing_is_previewed_has_one_row_that_says_so()
 def test_what_is_told_of_a_head_is_not_up_to_a_pull_request_that_is_refused_or_previews_nothing() -> None:
     stranger = pull_request(1, A, head_repository_id=FORK)
     seen = snapshot(stranger, pull_request(2, A, base=RELEASE), pull_request(3, A))
-    told = {head: {c.pr for c in rows} for head, rows in heads_of(matrix(seen))}
+    told = {h.head: {h.told.number} for h in matrix(seen).heads}
     assert told == {A: {2}}
     nothing = pull_request(2, A, base=RELEASE)
-    row = matrix(snapshot(nothing, inventory=inventory([])))
-    others = matrix(snapshot(stranger, pull_request(3, A)))
-    assert [{c.pr for c in rows} for _, rows in heads_of((*row, *others))] == [{3}]
-    assert [{c.pr for c in rows} for _, rows in heads_of((*row, *others[:1]))] == [{2}]
+    row = matrix(snapshot(nothing, inventory=inventory([]))).cells
+    others = matrix(snapshot(stranger, pull_request(3, A))).cells
+    assert [h.told.number for h in Matrix.of((*row, *others)).heads] == [3]
+    assert [h.told.number for h in Matrix.of((*row, *others[:1])).heads] == [2]
 
 
 def test_a_held_pull_request_is_one_row() -> None:
     seen = snapshot(
         pull_request(1, A, head_repository_id=FORK), pull_request(2, B, labels=("hold",)), tags={(ORDERS, A): Absent()}
     )
-    assert [(c.pr, c.component, c.reason) for c in matrix(seen)] == [
+    assert [(c.pr, c.component, c.reason) for c in matrix(seen).cells] == [
         (1, None, "fork-not-admitted"),
         (2, None, "hold-label"),
     ]
@@ -268,7 +268,7 @@ def complete(**changed: object) -> Snapshot:
 
 
 def of_release(seen: Snapshot, planned: Plan | None = None) -> list[tuple[object, str, str, str]]:
-    return [(c.image, c.state.value, c.reason, c.detail) for c in matrix(seen, planned) if c.of_release_set]
+    return [(c.image, c.state.value, c.reason, c.detail) for c in matrix(seen, planned).cells if c.of_release_set]
 
 
 def test_a_release_set_that_is_not_published_has_a_row_that_says_why() -> None:
@@ -277,7 +277,7 @@ def test_a_release_set_that_is_not_published_has_a_row_that_says_why() -> None:
     assert of_release(proven) == []
     assert of_release(replace(proven, backing_off=frozenset({A}))) == [(None, "held", "backing-off", "")]
     assert of_release(replace(proven, mode=Mode.OBSERVE)) == [(None, "planned", "observe-mode", "")]
-    assert {c.state for c in matrix(complete()) if not c.of_release_set} == {State.RETAGGED}
+    assert {c.state for c in matrix(complete()).cells if not c.of_release_set} == {State.RETAGGED}
 
 
 def test_the_holds_of_a_pass_are_told_only_where_the_gap_is_still_open() -> None:

@@ -584,12 +584,12 @@ def _observing_writes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _records_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     real = planner.Examiner
-    monkeypatch.setattr(planner, "Examiner", lambda seen: real(replace(seen, recorded={})))
+    monkeypatch.setattr(planner, "Examiner", lambda seen, resting: real(replace(seen, recorded={}), resting))
 
 
 def _decisions_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     real = planner.Examiner
-    monkeypatch.setattr(planner, "Examiner", lambda seen: real(replace(seen, decisions={})))
+    monkeypatch.setattr(planner, "Examiner", lambda seen, resting: real(replace(seen, decisions={}), resting))
 
 
 def _images_come_in_order_of_the_mapping(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -164,7 +164,7 @@ def test_drift_and_missing_proof_are_told_in_the_row() -> None:
 def test_nothing_that_a_pull_request_or_a_signer_says_is_in_it() -> None:
     said = "SAID-BY-A-STRANGER"
     stranger = pull_request(1, A, head_repository_id=FORK, labels=(said,))
-    assert said not in status(matrix(snapshot(stranger)))[1]
+    assert said not in status(matrix(snapshot(stranger)).cells)[1]
     assert said not in status((HELD._replace(detail=said),))[1]
 
 

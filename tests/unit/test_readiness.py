@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from reconciler.adapters.clock import SystemClock
 from reconciler.events import Emitter
-from reconciler.matrix import Cell, State
+from reconciler.matrix import Cell, Matrix, State
 from reconciler.previews import Previews
 from reconciler.readiness import SHARE_MAX, Readiness, Seen, label_changes, seen_in
 from state.git import CommitId, RefName
@@ -138,12 +138,12 @@ def test_the_matrix_says_which_heads_are_complete_and_which_are_filled() -> None
         cell(6, C, State.NOT_PREVIEWED, Reason.NOT_PREVIEWED.value),
         cell(7, C, State.HELD, Reason.BACKING_OFF.value),
     ]
-    assert seen_in(rows, released=False) == Seen({1: A}, frozenset({2, 3, 7}))
+    assert seen_in(Matrix.of(rows), released=False) == Seen({1: A}, frozenset({2, 3, 7}))
 
 
 def test_where_release_sets_are_published_a_head_counts_with_its_own() -> None:
-    assert seen_in([cell(1, A)], released=True) == Seen({}, frozenset({1}))
-    assert seen_in([cell(1, A, release=SET)], released=True) == Seen({1: A}, frozenset())
+    assert seen_in(Matrix.of([cell(1, A)]), released=True) == Seen({}, frozenset({1}))
+    assert seen_in(Matrix.of([cell(1, A, release=SET)]), released=True) == Seen({1: A}, frozenset())
 
 
 def test_what_was_served_stays_also_where_the_log_does_not_name_the_pull_request() -> None:
@@ -178,11 +178,11 @@ def test_the_label_is_set_when_complete_and_taken_only_from_what_leaves() -> Non
 def test_an_incomplete_listing_is_not_taken_up() -> None:
     previews = Previews(SystemClock(), released=False, max_age_s=300)
     emit = Emitter(lambda _: None, SystemClock())
-    previews.observe(Listing(False, (pull_request(1),)), [cell(1, A)], {}, Mode.FILL, emit)
+    previews.observe(Listing(False, (pull_request(1),)), Matrix.of([cell(1, A)]), {}, Mode.FILL, emit)
     assert previews.answer() == "no complete listing yet"
-    previews.observe(Listing(True, (pull_request(1),)), [cell(1, A)], {}, Mode.FILL, emit)
+    previews.observe(Listing(True, (pull_request(1),)), Matrix.of([cell(1, A)]), {}, Mode.FILL, emit)
     assert previews.answer() == {1: A}
-    previews.observe(Listing(False, ()), [], {}, Mode.FILL, emit)
+    previews.observe(Listing(False, ()), Matrix(), {}, Mode.FILL, emit)
     assert previews.answer() == {1: A}
 
 

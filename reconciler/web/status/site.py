@@ -42,7 +42,7 @@ class Site:
         """The matrix of `shown`, sorted out once a pass and not once a view."""
         kept = self._index
         if kept is None or kept[0] != shown.pass_id:
-            kept = self._index = (shown.pass_id, Index.of(shown.cells))
+            kept = self._index = (shown.pass_id, Index.of(shown.matrix.cells))
         return kept[1]
 
 
