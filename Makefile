@@ -16,7 +16,7 @@ FUZZER := $(FUZZER_DIR)/.installed
 SEEDS ?= 300
 STEPS ?= 0
 
-.PHONY: demo test check bench simulate soak fuzz format lock clean help
+.PHONY: demo test check bench simulate soak chaos fuzz format lock clean help
 
 help: ## What there is
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile
@@ -40,12 +40,16 @@ bench: $(STAMP) ## Every figure of the README, as ratios in one run
 simulate: $(STAMP) ## The deterministic simulation: SEEDS=n runs from seed START (0) on, or STEPS=n steps
 	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --steps $(STEPS) --start $(or $(START),0)
 
-soak: $(STAMP) ## Longer runs: many more simulation seeds, each rule broken once, kill -9 at every boundary, every race of a publish
+soak: $(STAMP) ## Longer runs: many more simulation seeds, each rule broken once, kill -9 at every boundary, every race of a publish, chaos
 	@$(BIN)/python -m tests.simulation --steps 1000000
 	@$(BIN)/python -m tests.simulation --mutations --seeds 10000
 	@$(BIN)/python -m tests.faults --kills 200
 	@$(BIN)/python -m tests.publishing
 	@$(BIN)/python -m tests.publishing --mutations
+	@$(BIN)/python -m tests.chaos --minutes 20
+
+chaos: $(STAMP) ## Every part as a process behind a fault proxy, killed and started again (Linux; MINUTES=20 SEED=n)
+	@$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),20) $(if $(SEED),--seed $(SEED)) $(if $(PLANT),--plant $(PLANT))
 
 fuzz: $(FUZZER) ## Fuzz every parser of outside bytes for a minute each (Linux x86_64; FUZZ="--seconds 600 marker")
 	@PYTHONPATH=$(FUZZER_DIR) $(BIN)/python -m tests.fuzz $(FUZZ)

@@ -47,6 +47,8 @@ class Work(NamedTuple):
     """Previewed components that the catalogue does not know."""
     breaches: tuple[Breach, ...] = ()
     """Recorded tags that read otherwise, and that the log does not name yet."""
+    unread: Reason | None = None
+    """Why it is not known what is previewed; then the judgements are of what was decided while it was."""
 
 
 class Previewed(NamedTuple):
@@ -148,7 +150,7 @@ class Examiner:
             for repository, judgement in judgements.items():
                 if isinstance(judgement, Fill | Take) and (repository, head.commit) not in recorded:
                     judgements[repository] = Held(Reason.QUARANTINED)
-        return Work(head, decision, pin, None, judgements, wanted.missing, fresh)
+        return Work(head, decision, pin, None, judgements, wanted.missing, fresh, unread)
 
     def changes_needed(self, head: Head) -> tuple[tuple[CommitId, RefName], ...]:
         """The (base commit, base branch) pairs that the head has to be compared with and has not been yet."""

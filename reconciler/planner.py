@@ -96,10 +96,14 @@ def releasable(seen: Snapshot, work: Work) -> bool:
 
 
 def _plan_release(seen: Snapshot, work: Work, actions: list[Action], holds: list[Hold]) -> None:
-    """Nothing unproven enters a release set (design §5)."""
+    """Nothing unproven enters a release set (design §5), and none is made of what may not be all: it stays as it is."""
     head, numbers = work.head.commit, work.head.numbers
     if head in seen.unreleasable:
         holds.append(Hold(head, None, Reason.RELEASE_REFUSED, numbers))
+        return
+    if work.unread is not None:
+        detail = f"what is previewed could not be read ({work.unread.value})"
+        holds.append(Hold(head, None, Reason.RELEASE_UNPROVEN, numbers, detail))
         return
     unproven = []
     for repository in work.judgements:

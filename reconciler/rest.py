@@ -92,6 +92,7 @@ def _at_rest(seen: Snapshot, examiner: Examiner, work: Work) -> bool:
     return (
         # Of several bases each may come to show other components, which what they want together does not tell.
         len({pr.base for pr in work.head.pull_requests}) == 1
+        and work.unread is None
         and work.decision is not None
         and work.pin is None
         and not work.missing

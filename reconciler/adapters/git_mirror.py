@@ -26,6 +26,7 @@ import pygit2
 from pygit2.enums import RepositoryOpenFlag
 
 from reconciler.adapters.git_fetch import IdRefused, Locked, NoSuchRef, fetch, fetch_objects, repack
+from reconciler.adapters.git_open_packs import bound_open_packs
 from reconciler.adapters.git_remote import Remote, write_askpass
 from reconciler.adapters.git_tree import MissingObjects
 from state.errors import StaleObservation, Terminal, Unavailable
@@ -187,6 +188,7 @@ class BareMirror:
             fetch(self.source, self.path, [refspec], timeout_s=self._timeout_s, keep_open=(self._lock,))
             if len([*(self.path / "objects/pack").glob("*.pack")]) > PACKS_MAX and self._alone():
                 repack(self.source, self.path, timeout_s=self._timeout_s, keep_open=(self._lock,))
+                self._repository.free()  # or it would hold on to every pack that there is no more
                 fcntl.flock(self._lock, fcntl.LOCK_SH)
 
     @contextmanager
@@ -250,6 +252,7 @@ def _make(path: Path) -> None:
 
 
 def _open(path: Path) -> pygit2.Repository:
+    bound_open_packs()
     try:
         repository = pygit2.Repository(str(path), RepositoryOpenFlag.BARE | RepositoryOpenFlag.NO_SEARCH)
         if not (path / _MARK).exists():

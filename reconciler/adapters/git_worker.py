@@ -26,6 +26,7 @@ from pygit2.enums import RepositoryOpenFlag
 
 from reconciler.adapters.git_changes import Comparer
 from reconciler.adapters.git_difference import AtBase, Difference, Images, difference_from_json, difference_to_json
+from reconciler.adapters.git_open_packs import bound_open_packs
 from reconciler.adapters.git_tree import MissingObjects
 from reconciler.adapters.recent import Recent
 from state import canonical
@@ -192,6 +193,7 @@ def serve() -> None:
 
 def _serve(pipe: Connection, path: str, timeout_s: float) -> None:
     """The worker's side: answer until the other end is closed, which also happens when our parent is killed."""
+    bound_open_packs()
     calls: _Calls | None = None
     while True:
         try:

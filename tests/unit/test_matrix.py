@@ -14,7 +14,7 @@ from reconciler.planner import plan
 from state.decision import RetagFrom, Unresolved
 from state.hold import Reason
 from state.observed import Absent, BaselinePolicy, Catalogue, How, Inventory, Mode, Recorded, Snapshot, Unknown
-from state.plan import Adopt, Plan, Retag
+from state.plan import Adopt, Plan, Release, Retag
 from state.verdict import Outcome, Verdict
 from tests.unit.strategies import (
     BASELINES,
@@ -278,6 +278,15 @@ def test_a_release_set_that_is_not_published_has_a_row_that_says_why() -> None:
     assert of_release(replace(proven, backing_off=frozenset({A}))) == [(None, "held", "backing-off", "")]
     assert of_release(replace(proven, mode=Mode.OBSERVE)) == [(None, "planned", "observe-mode", "")]
     assert {c.state for c in matrix(complete()).cells if not c.of_release_set} == {State.RETAGGED}
+
+
+def test_no_release_set_is_made_while_it_is_not_known_what_is_previewed() -> None:
+    proven = complete(proofs={(r, A): Verdict(Outcome.ACCEPTED, BASELINES[0]) for r in REPOSITORIES})
+    assert plan(proven).actions == (Release(A, (1,)),)
+    unread = replace(proven, inventory=Unknown("reset"))
+    assert plan(unread).actions == ()
+    said = "what is previewed could not be read (inventory-unknown)"
+    assert of_release(unread) == [(None, "held", "release-unproven", said)]
 
 
 def test_the_holds_of_a_pass_are_told_only_where_the_gap_is_still_open() -> None:

@@ -593,6 +593,28 @@ def test_many_packs_become_one_and_everything_is_still_there(
         assert git.changes(base, head, declared).images[1].inputs == ("orders",)
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
+@pytest.mark.parametrize(("packs", "open_packs"), [(4, 100), (100, 4)], ids=["made into one", "beyond the bound"])
+def test_however_many_fetches_few_packs_stay_open(
+    tmp_path: Path, git_repo: Repo, monkeypatch: pytest.MonkeyPatch, packs: int, open_packs: int
+) -> None:
+    from reconciler.adapters import git_mirror, git_open_packs
+
+    monkeypatch.setattr(git_mirror, "PACKS_MAX", packs)
+    monkeypatch.setattr(git_open_packs, "OPEN_PACKS_MAX", open_packs)
+    first = tip = git_repo.commit(FILES, ref=MAIN)
+    with BareMirror(tmp_path / "mirror", remote(f"file://{git_repo.path}"), timeout_s=30) as mirror:
+        for n in range(10):
+            tip = git_repo.commit({**FILES, "n": b"%d" % n}, [tip], ref=MAIN)
+            mirror.tip(MAIN)
+            assert mirror.with_objects(lambda git: str(git[first].id)) == first
+            assert mirror.with_objects(lambda git, tip=tip: str(git[tip].id)) == tip  # type: ignore[misc]
+        handles = [at.readlink() for at in Path("/proc/self/fd").iterdir() if at.is_symlink()]
+    assert 0 < sum(str(at).startswith(f"{tmp_path}/mirror/objects/pack/") for at in handles) <= 5
+    monkeypatch.undo()
+    git_open_packs.bound_open_packs()
+
+
 # --- GitOps
 
 INVENTORY = b"version: 1\ncomponents:\n  orders-v0: {previewed: true, pins: [{environment: dev, file: v.yaml}]}\n"
