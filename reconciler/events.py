@@ -101,6 +101,10 @@ class Event(StrEnum):
     """The log's remote did not answer: entries are safe here and are pushed later."""
     LOG_NOT_MIRRORED = "log_not_mirrored", Level.WARNING
     """The log's mirror did not take what the remote has; it is tried again after each pass."""
+    HISTORY_READ_ANEW = "history_read_anew"
+    """What was kept of the log's history cannot be used, for `detail`: every entry was read, which takes longer."""
+    UPKEEP_FAILED = "upkeep_failed", Level.WARNING
+    """The log's repository could not be packed, or its history not kept: only speed is lost. It is tried again."""
     STATUS_NOT_REPORTED = "status_not_reported", Level.WARNING
     """The forge did not take a status; it is set again in a later round."""
     REFRESH_FAILED = "refresh_failed", Level.WARNING

@@ -13,6 +13,7 @@ from reconciler.conditions import Condition, conditions
 from reconciler.events import Emitter, Event, carry
 from reconciler.figures import Figures
 from reconciler.head_states import HeadState, head_states
+from reconciler.log_pushing import Mirror, mirrored, pushed
 from reconciler.looking import Look, Rules, Sources
 from reconciler.matrix import Cell, HeadRows, Matrix, matrix
 from reconciler.observe import Observer
@@ -29,9 +30,10 @@ from reconciler.shown import Shower, Shown
 from reconciler.stages import Stage, measured, stage
 from state.canonical import Json
 from state.entry import Kind
-from state.errors import Denied, IntegrityError, LogRollback, ReconcilerError, Terminal, Transient
+from state.errors import IntegrityError, ReconcilerError, Terminal
 from state.git import CommitId
 from state.history import History
+from state.history_file import Folded
 from state.hold import Reason
 from state.observed import Mode
 from state.oci import Digest
@@ -115,10 +117,18 @@ class Repository:
         release: ReleaseTargets | None = None,
         previews: Previews | None = None,
         publish: PublishTargets | None = None,
-        mirror: Callable[[CommitId], None] | None = None,
+        mirror: Mirror | None = None,
         intents_on_remote: bool = False,
+        folded: Folded | None = None,
+        upkeep: Callable[[int], None] | None = None,
     ) -> None:
-        """`mirror` brings the log's mirror up to an entry; what it raises is told, and stops nothing."""
+        """Name everything.
+
+        Args:
+            mirror: brings the log's mirror up to an entry; what it raises is told, and stops nothing.
+            folded: what the log's entries add up to; read from the log where it is not given.
+            upkeep: told of the newest entry's sequence number after each pass; it does not wait for anything.
+        """
         self.name = name
         self._previews = previews
         self._sources = sources
@@ -128,7 +138,8 @@ class Repository:
         self._reporting = reporting
         self._acceptances = acceptances
         self._release = release
-        self._recorder = Recorder.opened(log, intents_on_remote=intents_on_remote)
+        self._recorder = Recorder.opened(log, folded, intents_on_remote=intents_on_remote)
+        self._upkeep = upkeep
         self.publisher = Publisher(publish, self._recorder, log) if publish is not None else None
         self._rest = Rest()
         self._observer = Observer(sources, self._recorder.history, self._recorder.read, self._rest)
@@ -208,6 +219,8 @@ class Repository:
         # Last, so that a remote that says no does not keep the rest of the pass from being told.
         with stage(Stage.PUSH):
             self._push(emit)
+        if self._upkeep is not None:
+            self._upkeep(self._recorder.sequence)
         refused = self.publisher.refused() if self.publisher is not None else ()
         return PassReport(
             pass_id,
@@ -301,27 +314,15 @@ class Repository:
 
     def _push(self, emit: Emitter) -> None:
         """Bring the log's remote up to date. One that does not take it is told; the log is safe here meanwhile."""
-        try:
-            pushed = self._log.push()
-        except (Transient, Denied) as error:
+        done = pushed(self._log, emit)
+        if done is None:
             self._figures.not_pushed()
-            emit.emit(Event.LOG_NOT_PUSHED, error=str(error))
             return
-        if pushed:
+        if done:
             self._figures.pushed()
         if self._mirror is not None and (tip := self._log.tip()) is not None:
-            self._follow(self._mirror, tip, emit)
-
-    def _follow(self, mirror: Callable[[CommitId], None], tip: CommitId, emit: Emitter) -> None:
-        behind = True
-        try:
-            mirror(tip)
-            behind = False
-        except (IntegrityError, LogRollback) as error:
-            emit.emit(Event.INTEGRITY_VIOLATED, error=str(error))
-        except ReconcilerError as error:
-            emit.emit(Event.LOG_NOT_MIRRORED, error=str(error))
-        self._reporting.metrics.gauge("log_mirror_behind", int(behind), repository=self.name)
+            behind = not mirrored(self._mirror, tip, emit)
+            self._reporting.metrics.gauge("log_mirror_behind", int(behind), repository=self.name)
 
     def _report(self, matrix: Matrix, mode: Mode, emit: Emitter) -> None:
         """One status per head, where it differs from the last one. Re-derived output: losing one costs nothing.

@@ -11,6 +11,7 @@ from state.canonical import Json
 from state.entry import Entry, Kind, Logged
 from state.git import CommitId
 from state.history import History
+from state.history_file import Folded
 from state.observed import Snapshot
 from state.plan import PLANNER_VERSION, Plan
 
@@ -30,16 +31,15 @@ class Recorder:
         """Entries by kind that this process has appended."""
 
     @classmethod
-    def opened(cls, log: LogStore, *, intents_on_remote: bool = False) -> Recorder:
-        """With the history of every entry so far. With `intents_on_remote` an intent is acted upon once it is there.
+    def opened(cls, log: LogStore, folded: Folded | None = None, *, intents_on_remote: bool = False) -> Recorder:
+        """With the history of every entry so far, read from the log unless it is given.
 
-        Raises IntegrityError or InvalidValue if they do not add up."""
-        history = History()
-        made = cls(log, history, intents_on_remote=intents_on_remote)
-        for logged in log.entries():
-            history.apply(logged.id, logged.entry)
-            made._note(logged)
-        return made
+        With `intents_on_remote` an intent is acted upon once it is there. Raises IntegrityError or InvalidValue if the
+        entries do not add up."""
+        made = folded if folded is not None else Folded().extended(log.entries())
+        recorder = cls(log, made.history, intents_on_remote=intents_on_remote)
+        recorder.sequence, recorder.observed = made.sequence, made.observed
+        return recorder
 
     def read(self, entry: CommitId) -> Entry:
         """One entry by id."""

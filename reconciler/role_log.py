@@ -6,23 +6,30 @@ be on another machine, and reading must not take its lock.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 import pygit2
 
 from reconciler.adapters.signer_ssh import SshSigner
+from reconciler.events import Emitter
+from reconciler.log_pushing import Mirror, mirrored, pushed
 from reconciler.ports import Clock
 from reconciler.settings_log import LogSettings
 from reconciler.settings_model import RepositorySettings, Settings
+from reconciler.standby import writer_name
 from state.errors import ConfigError, LogRollback, Unavailable
 from state.git import CommitId
 from state.log import GitLog
-from state.log_branch import LogName
+from state.log_branch import LogName, Role
 from state.log_mirror import LogMirror
 from state.log_read import LogReader, ObjectStore, open_repository, target
 from state.log_remote import LogRemote
+
+TIPS: Final = "tips"
+"""Below `state_dir`: what is remembered of logs."""
 
 _ARRIVED: Final = "refs/arrived/tip"
 
@@ -64,17 +71,51 @@ def pushed_log(state_dir: Path, settings: LogSettings, name: LogName) -> LogRead
     return LogReader(path, name.ref)
 
 
-def mirror_of(settings: LogSettings, name: LogName) -> Callable[[CommitId], None] | None:
+def mirror_of(settings: LogSettings, name: LogName) -> Mirror | None:
     """What brings the log's mirror up to an entry, or None without one. Raises ConfigError on another kind of URL."""
     if settings.mirror is None:
         return None
     return LogMirror(settings.path, name, settings.mirror, settings.mirror_credential_file).follow
 
 
+@contextmanager
 def open_role_log(
-    settings: Settings, repository: RepositorySettings, name: LogName, key_file: Path, clock: Clock
+    settings: Settings, repository: RepositorySettings, name: LogName, *, key_file: Path, clock: Clock, emit: Emitter
+) -> Iterator[GitLog]:
+    """A log in the reconciler's repository, active for the block; at its end the mirror is brought forward.
+
+    Raises ConfigError if the key cannot be used, and what `GitLog.activate` raises.
+    """
+    mirror = mirror_of(repository.log, name)
+    with _log(settings, repository, name, key_file, clock, writer=repository.log.writer) as log:
+        yield log
+        if pushed(log, emit) and mirror is not None and (tip := log.tip()) is not None:
+            mirrored(mirror, tip, emit)
+
+
+def reconciler_log(
+    settings: Settings,
+    repository: RepositorySettings,
+    repository_id: int,
+    clock: Clock,
+    *,
+    known_whole: CommitId | None = None,
 ) -> GitLog:
-    """A log in the reconciler's repository, not active yet. Raises ConfigError if the key cannot be used."""
+    """The reconciler's own log, not active yet. Raises ConfigError if the key cannot be used."""
+    name, writer = LogName(repository_id, Role.RECONCILER), writer_name(settings, repository.log)
+    return _log(settings, repository, name, repository.log.key_file, clock, writer=writer, known_whole=known_whole)
+
+
+def _log(
+    settings: Settings,
+    repository: RepositorySettings,
+    name: LogName,
+    key_file: Path,
+    clock: Clock,
+    *,
+    writer: str,
+    known_whole: CommitId | None = None,
+) -> GitLog:
     signer = SshSigner.from_file(key_file)
     return GitLog(
         repository.log.path,
@@ -82,11 +123,12 @@ def open_role_log(
         name.role,
         sign=signer.sign,
         public_key=signer.public_key(),
-        writer=repository.log.writer,
+        writer=writer,
         now=clock.now,
-        tips_dir=settings.state_dir / "tips",
+        tips_dir=settings.state_dir / TIPS,
         remote=repository.log.remote,
         remote_credential_file=repository.log.remote_credential_file,
+        known_whole=known_whole,
     )
 
 

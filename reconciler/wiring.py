@@ -22,27 +22,27 @@ from reconciler.adapters.registry_credential import Credential
 from reconciler.adapters.registry_limits import Limits
 from reconciler.adapters.registry_oras import OrasRegistry
 from reconciler.adapters.registry_router import Registries
-from reconciler.adapters.signer_ssh import SshSigner
 from reconciler.code_forge import CodeForge, opened
 from reconciler.events import Emitter
 from reconciler.evidence.assembling import hand_over_of, release_targets_of, releases_of, verifier_of
 from reconciler.guarded_log import GuardedLog
+from reconciler.log_upkeep import LogUpkeep
 from reconciler.looking import Look, Rules, Sources, Tick
 from reconciler.observe import Observer
 from reconciler.opening import OpenedLate, Writer, is_outage
 from reconciler.passes import Reporting, Repository
 from reconciler.previews import LabelMode, Previews
 from reconciler.publish_wiring import publish_targets_of
-from reconciler.role_log import mirror_of
+from reconciler.role_log import TIPS, mirror_of, reconciler_log
 from reconciler.settings import Loaded, RepositorySettings, Settings, to_policy
 from reconciler.settings_model import CALL_TIMEOUT_FACTOR
-from reconciler.standby import writer_name
 from reconciler.web.plugin import Plugin, Source
 from reconciler.web.webhooks import Hook, Webhooks
 from state.entry import Entry
 from state.errors import ConfigError, IntegrityError, Terminal, Transient, Unavailable
 from state.git import CommitId
 from state.history import History
+from state.history_file import Folded
 from state.log import GitLog
 from state.log_branch import LogName, Role
 from state.log_read import LogReader, branches, key_in_force, open_repository
@@ -204,7 +204,7 @@ def writer(common: Shared, repository: RepositorySettings, tick: Tick | None = N
     with (
         code_forge(common, repository) as forge,
         readers(common, repository, forge, tick) as sources,
-        open_log(common, repository, forge.identity.id) as log,
+        _opened_log(common, repository, forge.identity.id) as (log, folded, upkeep),
         _previews_of(common, repository, forge) as previews,
         publish_targets_of(common, repository, forge.identity.id, sources, common.registries) as publish,
     ):
@@ -225,6 +225,8 @@ def writer(common: Shared, repository: RepositorySettings, tick: Tick | None = N
             publish=publish,
             mirror=mirror_of(repository.log, LogName(forge.identity.id, ROLE)),
             intents_on_remote=common.settings.standby is not None,
+            folded=folded,
+            upkeep=upkeep.after_pass,
         )
         yield Writer(made, forge.identity.id, previews)
 
@@ -278,22 +280,17 @@ def acceptances_of(settings: Settings, repository_id: int) -> AcceptanceFiles:
     return AcceptanceFiles(settings.state_dir / "acceptances" / str(repository_id))
 
 
-def open_log(common: Shared, repository: RepositorySettings, repository_id: int) -> GitLog:
-    """The repository's log with its key, not active yet. Raises ConfigError if the key cannot be used."""
-    settings = repository.log
-    signer = SshSigner.from_file(settings.key_file)
-    return GitLog(
-        settings.path,
-        repository_id,
-        ROLE,
-        sign=signer.sign,
-        public_key=signer.public_key(),
-        writer=writer_name(common.settings, settings),
-        now=common.clock.now,
-        tips_dir=common.settings.state_dir / "tips",
-        remote=settings.remote,
-        remote_credential_file=settings.remote_credential_file,
-    )
+@contextmanager
+def _opened_log(
+    common: Shared, repository: RepositorySettings, repository_id: int
+) -> Iterator[tuple[GitLog, Folded, LogUpkeep]]:
+    """The repository's log, active, with what its entries add up to."""
+    settings, emit = common.settings, common.emit.bind(name=repository.name)
+    upkeep = LogUpkeep(repository.log.path, LogName(repository_id, ROLE), settings.state_dir / TIPS, emit)
+    kept = upkeep.load()
+    entry = kept.entry if kept is not None else None
+    with reconciler_log(settings, repository, repository_id, common.clock, known_whole=entry) as log:
+        yield log, upkeep.fold(kept, log), upkeep
 
 
 def rehearse(
@@ -319,7 +316,7 @@ def _rehearse(common: Shared, repository: RepositorySettings) -> None:
         release_targets_of(repository, common.registries, sources.verifier, common.executor, common.settings.state_dir)
         with publish_targets_of(common, repository, forge.identity.id, sources, common.registries):
             pass
-        log = open_log(common, repository, forge.identity.id)
+        log = reconciler_log(common.settings, repository, forge.identity.id, common.clock)
         reader = _log_reader(repository, forge.identity.id)
         if reader is not None and (key := key_in_force(reader)) != log.public_key:
             raise ConfigError(

@@ -22,6 +22,9 @@ FORMAT_VERSION: Final = 1
 ENTRY_MAX_BYTES: Final = 4 * 1024 * 1024
 BLOB_MAX_BYTES: Final = 16 * 1024 * 1024
 
+CLOSES: Final = "closes"
+"""In the body of an anchor or epoch entry that begins a new year: the year that ends with the entry before it."""
+
 _OTHER_WRITES: Final = {
     "deletions": "namespaces to delete",
     "lane_proposals": "lane proposals",
@@ -63,6 +66,7 @@ class Kind(StrEnum):
     """A head ended: our custody of its tags is over. Of the janitor and the operator: what is deleted after a grace
     period, and what was taken back."""
     ANCHOR = "anchor"
+    """A year begins: the one that it closes ends with the entry before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +190,8 @@ def subject(entry: Entry) -> str:
             words.append(f"epoch {entry.epoch} by {entry.writer}")
         case _:
             pass
+    if entry.kind in (Kind.ANCHOR, Kind.EPOCH) and isinstance(year := body.get(CLOSES), int):
+        words.append(f"closes {year}")
     return " ".join(w for w in words if w)
 
 

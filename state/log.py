@@ -17,10 +17,11 @@ from typing import Final, NamedTuple, Self
 import pygit2
 from pygit2.enums import Option
 
-from state import log_activation, log_chain, log_commit, sshsig
+from state import log_activation, log_chain, log_commit, log_years, sshsig
 from state.canonical import Json
-from state.entry import BLOB_MAX_BYTES, Entry, Kind, Logged
+from state.entry import BLOB_MAX_BYTES, CLOSES, Entry, Kind, Logged
 from state.errors import (
+    Denied,
     Fenced,
     IntegrityError,
     InvalidValue,
@@ -28,18 +29,20 @@ from state.errors import (
     LogRollback,
     ReconcilerError,
     Terminal,
+    Transient,
     Unavailable,
 )
 from state.git import CommitId, RepositoryId
 from state.log_branch import LogName
 from state.log_chain import Standing
 from state.log_push import Replaced, push_tip
-from state.log_read import ObjectStore, open_repository, refuse_hidden_history, target
+from state.log_read import ObjectStore, between, open_repository, refuse_hidden_history, target
 from state.log_recovery import (
     Tips,
     TipsFile,
     WriterLock,
     locked_orphans,
+    locked_years,
     outside_of,
     remove_stale_locks,
     save_orphan,
@@ -81,6 +84,7 @@ class GitLog:
         tips_dir: Path,
         remote: str | None = None,
         remote_credential_file: Path | None = None,
+        known_whole: CommitId | None = None,
         fsync: bool = True,
     ) -> None:
         """Name the log and its writer; nothing is touched before `activate`.
@@ -94,6 +98,7 @@ class GitLog:
             tips_dir: where the newest entry seen is remembered; outside the repository.
             remote: URL of the remote, or None.
             remote_credential_file: one line, a token or `user:password`.
+            known_whole: an entry up to which the log was read before: what is older is not read at the activation.
             fsync: False only for tests of something else. The option is process-wide in libgit2.
 
         Raises ConfigError or InvalidValue.
@@ -107,6 +112,8 @@ class GitLog:
         self._tips_dir = tips_dir
         self._remote = LogRemote(remote, remote_credential_file) if remote else None
         self._fsync = fsync
+        self.known_whole = known_whole
+        """That entry; from the activation on None where it is not part of the log."""
         self._lock = threading.RLock()
         self._push_lock = threading.Lock()
         self._writer_lock: WriterLock | None = None
@@ -114,6 +121,7 @@ class GitLog:
         self._tips = Tips()
         self._standing: Standing | None = None
         self._since_witness = 0
+        self._unpushed_years: dict[int, CommitId] = {}
         self._stopped: Callable[[], Terminal] | None = None
         self._stop(Terminal, "not active; call activate() first")
 
@@ -155,9 +163,10 @@ class GitLog:
             log_activation.tracking_ref(self.name),
             "FETCH_HEAD",  # libgit2 writes it at every fetch
             *locked_orphans(self._path, self._writer),
+            *locked_years(self._path, self.name),
         )
         removed = remove_stale_locks(self._path, own)
-        standing, self._tips = log_activation.settle(
+        standing, self._tips, self._unpushed_years = log_activation.settle(
             self._repository, self._store, self.name, self._tips_file, self._remote
         )
         if standing is not None and standing.key != self._key:
@@ -165,9 +174,9 @@ class GitLog:
                 f"log {self.name.ref}: the key in force is {standing.key.fingerprint}, this writer's is "
                 f"{self._key.fingerprint}; sign with the one in force, or rotate to the new one with it"
             )
-        if standing is not None:
-            # Before anything is appended: a log that is damaged anywhere stays as it is, and can be put back.
-            self._store.path(standing.id)
+        # Before anything is appended: a log that is damaged anywhere stays as it is, and can be put back.
+        if standing is None or self._store.path(standing.id, self.known_whole).from_root:
+            self.known_whole = None
         self._standing = standing
         self._stopped = None
         if standing is None:
@@ -216,12 +225,10 @@ class GitLog:
         with self._lock:
             return self._standing.id if self._standing else None
 
-    def entries(self) -> Iterator[Logged]:
-        """Every entry up to the tip, oldest first. Memory: 20 bytes an entry, and one entry at a time."""
+    def entries(self, after: CommitId | None = None) -> Iterator[Logged]:
+        """Every entry up to the tip, or those that follow `after`, oldest first; see `log_read.between`."""
         tip = self.tip()
-        if tip is not None:
-            for oid in self._store.path(tip):
-                yield self.read(oid)
+        return iter(()) if tip is None else between(self._store, tip, after)
 
     def read(self, entry: CommitId) -> Logged:
         """One entry by its id. Raises IntegrityError if it is not one."""
@@ -277,13 +284,24 @@ class GitLog:
         self._must_run()
         if self._since_witness >= WITNESS_EVERY:
             self._witness()
+        at = self._now().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        closing = log_chain.year_to_close(self._standing, at) if self._standing else None
+        if closing is not None and kind is Kind.EPOCH:  # the first of its writer, so no other can stand before it
+            body = {**body, CLOSES: closing}
+        elif closing is not None:
+            self._append_at(at, Kind.ANCHOR, {CLOSES: closing}, {})
+        return self._append_at(at, kind, body, blobs, epoch=epoch)
+
+    def _append_at(
+        self, at: str, kind: Kind, body: Mapping[str, Json], blobs: Mapping[str, bytes], *, epoch: int | None = None
+    ) -> Logged:
         before = self._standing
         entry = Entry(
             kind=kind,
             sequence=before.sequence + 1 if before else 0,
             epoch=epoch if epoch is not None else self._known().epoch,
             writer=self._writer,
-            at=self._now().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            at=at,
             body=body,
             blobs={name: log_commit.object_id("blob", raw) for name, raw in blobs.items()},
         )
@@ -294,7 +312,7 @@ class GitLog:
         if problems:
             raise IntegrityError(f"log {self.name.ref}: refused to append: {'; '.join(problems)}")
         try:
-            write_entry(self._repository, made.entry, raw, blobs)
+            write_entry(self._repository, made.entry, raw, blobs, fsync=self._fsync)
             advance_branch(self._repository, self.name, before.id if before else None, oid)
         except InvalidValue:
             raise
@@ -302,6 +320,9 @@ class GitLog:
             raise self._failed(kind, oid, error) from error
         self._standing = after
         self._since_witness += 1
+        if before is not None and (year := log_chain.closes(made.entry)) is not None:
+            log_years.mark(self._repository, self.name, year, before.id)
+            self._unpushed_years[year] = before.id
         return Logged(oid, made.entry)
 
     def _failed(self, kind: Kind, attempted: CommitId, error: Exception) -> ReconcilerError:
@@ -331,27 +352,36 @@ class GitLog:
     def push(self) -> bool:
         """Bring the remote up to the tip by a fast-forward; False where no remote is configured.
 
-        Appends may go on meanwhile. Raises:
+        Appends may go on meanwhile. The ends of closed years follow the tip; one that the remote does not take is
+        raised only by a call that has nothing else to bring, so that it keeps no intent from being pushed. Raises:
             Fenced: the remote refused, or another writer's entries are there; the tail is saved first.
             LogRollback: the remote lost entries that were pushed.
             Transient, Denied: no usable answer, and the remote, asked again, does not have the tip.
+            IntegrityError: a closed year ends elsewhere on the remote.
         """
         if self._remote is None:
             return False
         with self._push_lock:
             with self._lock:
                 self._must_run()
-                tip = self._known().id
-                if tip == self._tips.pushed:
-                    return True
-                pushed = self._tips.pushed
+                tip, pushed, years = self._known().id, self._tips.pushed, dict(self._unpushed_years)
+            if tip != pushed:
+                try:
+                    push_tip(self._remote, self._path, self._store, self.name, tip=tip, pushed=pushed)
+                except (Refused, Replaced) as lost:
+                    raise self._fence(str(lost)) from lost
+                with self._lock:
+                    self._tips = replace(self._tips, pushed=tip)
+                    self._witness()
             try:
-                push_tip(self._remote, self._path, self._store, self.name, tip=tip, pushed=pushed)
-            except (Refused, Replaced) as lost:
-                raise self._fence(str(lost)) from lost
+                log_years.push(self._path, self._remote, self.name.ref, years)
+            except (Transient, Denied, IntegrityError):
+                if tip == pushed:
+                    raise
+                return True
             with self._lock:
-                self._tips = replace(self._tips, pushed=tip)
-                self._witness()
+                for year in years:
+                    self._unpushed_years.pop(year, None)
             return True
 
     # --- inside --------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@
 2. Each later entry has the one before it as its only parent and the next sequence number.
 3. Epoch and writer change by an `epoch` entry only, which counts one up and names its writer.
 4. Each entry is signed by the key in force. A `key` entry, signed by the old key, puts its key in force for the next.
+5. An `anchor` or `epoch` entry may close a year: a later one than any that was closed, and earlier than its own time.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from state.canonical import Json
-from state.entry import FORMAT_VERSION, Kind
+from state.entry import CLOSES, FORMAT_VERSION, Entry, Kind
 from state.errors import IntegrityError, InvalidValue
 from state.git import CommitId
 from state.log_branch import LogName
@@ -20,6 +21,7 @@ from state.log_commit import EntryCommit
 from state.sshsig import PublicKey
 
 _GENESIS_KEYS: Final = {"format", "key", "repository_id", "role"}
+_CLOSING_KINDS: Final = frozenset({Kind.ANCHOR, Kind.EPOCH})
 
 
 class Standing(NamedTuple):
@@ -30,6 +32,10 @@ class Standing(NamedTuple):
     epoch: int
     writer: str
     key: PublicKey
+    year: int
+    """Of the last entry's own time."""
+    closed: int | None = None
+    """The year that was closed last, as far as it is known."""
 
 
 def genesis_body(name: LogName, key: PublicKey) -> dict[str, Json]:
@@ -40,6 +46,27 @@ def genesis_body(name: LogName, key: PublicKey) -> dict[str, Json]:
         "repository_id": name.repository_id,
         "role": name.role.value,
     }
+
+
+def year_of(at: str) -> int:
+    """The year of an entry's time."""
+    return int(at[:4])
+
+
+def closes(entry: Entry) -> int | None:
+    """The year that this entry closes; its parent is the last entry of that year. None where it closes none."""
+    year = entry.body.get(CLOSES) if entry.kind in _CLOSING_KINDS else None
+    return year if isinstance(year, int) and not isinstance(year, bool) else None
+
+
+def year_to_close(before: Standing, at: str) -> int | None:
+    """The year that has to be closed before an entry of the time `at` is appended; None if there is none.
+
+    A year that was closed is over, whatever the clock says later: entries with an earlier time belong to the one after.
+    So a clock that leaps ahead closes one year too early, and when it is right again that year's end is passed over.
+    """
+    running = max(before.year, before.closed + 1) if before.closed is not None else before.year
+    return running if year_of(at) > running else None
 
 
 def advance(before: Standing | None, commit: EntryCommit, oid: CommitId, name: LogName) -> tuple[Standing, list[str]]:
@@ -62,7 +89,8 @@ def advance(before: Standing | None, commit: EntryCommit, oid: CommitId, name: L
         problems.append(str(error))
     if entry.kind is Kind.KEY:
         signer = _announced(entry.body, problems) or signer
-    return Standing(oid, entry.sequence, entry.epoch, entry.writer, signer), problems
+    closed = _closed(before, entry, problems)
+    return Standing(oid, entry.sequence, entry.epoch, entry.writer, signer, year_of(entry.at), closed), problems
 
 
 def unread(oid: CommitId, before: Standing | None) -> Standing | None:
@@ -74,7 +102,24 @@ def assume(commit: EntryCommit, oid: CommitId) -> Standing:
     """What stands after an entry whose predecessors are not looked at: the entry is taken at its word."""
     entry = commit.entry
     key = _announced(entry.body, []) if entry.kind is Kind.KEY else None
-    return Standing(oid, entry.sequence, entry.epoch, entry.writer, key or commit.signature.key)
+    signer = key or commit.signature.key
+    return Standing(oid, entry.sequence, entry.epoch, entry.writer, signer, year_of(entry.at), closes(entry))
+
+
+def _closed(before: Standing | None, entry: Entry, problems: list[str]) -> int | None:
+    was = before.closed if before is not None else None
+    if entry.kind not in _CLOSING_KINDS or CLOSES not in entry.body:
+        return was
+    year = closes(entry)
+    if year is None or before is None:
+        problems.append(f"closes {entry.body[CLOSES]!r}, expected the year of entries before it")
+        return was
+    if was is not None and year <= was:
+        problems.append(f"closes {year}, but {was} was closed before: a year is closed once, and in order")
+        return was
+    if year >= year_of(entry.at):
+        problems.append(f"closes {year}, and is of {entry.at} itself")
+    return year
 
 
 def _genesis(commit: EntryCommit, name: LogName, problems: list[str]) -> PublicKey | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import pygit2
 from pygit2.enums import ObjectType, ReferenceType, RepositoryOpenFlag
@@ -24,6 +24,21 @@ _TYPES: Final = {"commit": ObjectType.COMMIT, "tree": ObjectType.TREE, "blob": O
 _TREE_MAX_BYTES: Final = COMMIT_MAX_BYTES
 _OID_BYTES: Final = 20
 _LOOSE: Final = ("refs/heads/log/*/*", "refs/remotes/*/log/*/*")
+
+
+class Span(NamedTuple):
+    """A part of a log: what follows `after` (None: all from the start) up to `last` (None: the tip).
+
+    Of one year: `year`, and `previous`, the closed year that ends with `after`.
+    """
+
+    after: CommitId | None = None
+    last: CommitId | None = None
+    year: int | None = None
+    previous: int | None = None
+
+
+WHOLE: Final = Span()
 
 
 def open_repository(path: Path) -> pygit2.Repository:
@@ -180,19 +195,21 @@ class LogReader:
         """The id of the newest entry, as the branch says now."""
         return target(self._repository, self.branch)
 
-    def entries(self) -> Iterator[Logged]:
-        """Every entry, oldest first."""
-        tip = self.tip()
+    def entries(self, span: Span = WHOLE) -> Iterator[Logged]:
+        """Every entry of that part, oldest first. Raises IntegrityError if it begins outside of the log."""
+        tip = self.tip() if span.last is None else span.last
         if tip is not None:
-            for oid in self._store.path(tip):
-                yield self.read(oid)
+            yield from between(self._store, tip, span.after)
 
-    def newest_first(self, start: CommitId | None = None) -> Iterator[Logged]:
-        """Every entry from `start`, by default the tip, newest first. Raises IntegrityError if `start` is no entry."""
+    def newest_first(self, start: CommitId | None = None, after: CommitId | None = None) -> Iterator[Logged]:
+        """Every entry from `start`, by default the tip, back to the one that follows `after`, newest first.
+
+        Raises IntegrityError if `start` is no entry."""
         newest = self.tip() if start is None else start
-        if newest is not None:
-            for oid in self._store.lineage(newest):
-                yield self.read(oid)
+        for oid in self._store.lineage(newest) if newest is not None else ():
+            if oid == after:
+                return
+            yield self.read(oid)
 
     def read(self, entry: CommitId) -> Logged:
         """One entry by its id. Raises IntegrityError if it is not one."""
@@ -205,6 +222,18 @@ class LogReader:
     def signer(self, entry: CommitId) -> str:
         """The fingerprint of the key that an entry says it was signed by; `log_verify` checks that it was."""
         return self._store.entry(entry).signature.key.fingerprint
+
+
+def between(store: ObjectStore, tip: CommitId, after: CommitId | None) -> Iterator[Logged]:
+    """Every entry up to `tip` that follows `after` (None: all), oldest first. 20 bytes an entry, and one entry.
+
+    Raises IntegrityError if `after` does not stand before `tip`.
+    """
+    path = store.path(tip, after)
+    if after is not None and path.from_root:
+        raise IntegrityError(f"{after} is not an entry of the log that ends with {tip}")
+    for oid in path:
+        yield Logged(oid, store.entry(oid).entry)
 
 
 def key_in_force(log: LogReader) -> str | None:

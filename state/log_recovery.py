@@ -165,6 +165,13 @@ def locked_orphans(repository: Path, writer: str) -> tuple[str, ...]:
     return tuple(str(lock.relative_to(repository).with_suffix("")) for lock in sorted(home.glob("*.lock")))
 
 
+def locked_years(repository: Path, name: LogName) -> tuple[str, ...]:
+    """The refs of this log's closed years that a lock file stands beside."""
+    home = (repository / name.ref).parent
+    found = home.glob(f"{name.role.value}-[0-9][0-9][0-9][0-9].lock")
+    return tuple(str(lock.relative_to(repository).with_suffix("")) for lock in sorted(found))
+
+
 def save_orphan(repository: pygit2.Repository, store: ObjectStore, tip: CommitId) -> RefName:
     """Keep the tail that ends at `tip` under `log-orphan/<writer>/<epoch>`; an orphan that is there is never lost.
 

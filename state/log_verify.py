@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 import pygit2
 
-from state import allowed_signers, log_chain, log_commit, log_read
+from state import allowed_signers, log_chain, log_commit, log_read, log_years
 from state.allowed_signers import AllowedSigners
 from state.canonical import Json
 from state.entry import Entry, Kind
@@ -22,7 +22,7 @@ from state.git import CommitId
 from state.log_branch import LogName
 from state.log_chain import Standing
 from state.log_commit import EntryCommit
-from state.log_read import ObjectStore
+from state.log_read import ObjectStore, Span
 
 PROBLEMS_MAX: Final = 1000
 """Verification of a branch ends after so many problems."""
@@ -53,6 +53,10 @@ class BranchReport:
     warnings: tuple[Finding, ...]
     verified: CommitId | None = None
     """The entry that was stood on, if only what follows it was checked; it is not counted."""
+    years: tuple[int, ...] = ()
+    """The closed years whose ends were found."""
+    year: int | None = None
+    """The year that was asked for: only its entries were checked, on those up to `verified`."""
 
     def to_json(self) -> dict[str, Json]:
         return {
@@ -65,6 +69,8 @@ class BranchReport:
             "problems": [p.to_json() for p in self.problems],
             "verified": self.verified,
             "warnings": [w.to_json() for w in self.warnings],
+            "year": self.year,
+            "years": list(self.years),
         }
 
 
@@ -110,6 +116,7 @@ def verify(
     allowed_signers_file: Path | None = None,
     anchor: CommitId | None = None,
     verified: CommitId | None = None,
+    year: int | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> VerifyReport:
     """Verify one log, or all that the repository holds. What is wrong with a log is a finding, never an error.
@@ -121,10 +128,11 @@ def verify(
         anchor: the id of an entry that was seen before; it must still be part of a verified log.
         verified: the id of an entry up to which its log was verified before: of that log only what follows is checked,
             and as with an anchor it must still be part of it.
+        year: only the entries of this year, on those before it as with `verified`; of every log that has it.
         progress: called with (branch, entries done, entries in all) now and then.
 
     Raises:
-        Terminal: no such path, not a git repository, no such branch, or no log branch at all.
+        Terminal: no such path, not a git repository, no such branch, no log branch at all, or none with such a year.
         ConfigError: the list of allowed signers cannot be read.
     """
     repository = log_read.open_repository(repo_path)
@@ -132,7 +140,11 @@ def verify(
     if not refs:
         raise Terminal(f"{repo_path}: no log branch; expected refs/heads/log/<repository-id>/<role>")
     signers = allowed_signers.load(allowed_signers_file) if allowed_signers_file else None
-    runs = [_Branch(repository, ref, signers, (anchor, verified), progress) for ref in refs]
+    spans = log_years.spans(repository, refs, year) if year is not None else {ref: Span(verified) for ref in refs}
+    runs = [
+        _Branch(repository, ref, signers=signers, anchor=anchor, span=span, progress=progress)
+        for ref, span in spans.items()
+    ]
     reports = tuple(run.verify() for run in runs)
     whole = [Finding(None, None, what) for what in log_read.hidden_history(repository)]
     whole += [
@@ -157,8 +169,10 @@ class _Branch:
         self,
         repository: pygit2.Repository,
         ref: str,
+        *,
         signers: AllowedSigners | None,
-        seen: tuple[CommitId | None, CommitId | None],
+        anchor: CommitId | None,
+        span: Span,
         progress: Callable[[str, int, int], None] | None,
     ) -> None:
         name = LogName.of_ref(ref)
@@ -169,41 +183,55 @@ class _Branch:
         self._repository = repository
         self._store = ObjectStore(repository)
         self._signers = signers
-        self._anchor, self._verified = seen
+        self._anchor = anchor
+        self._span = span
         self._progress = progress
         self.anchor_seen = False
         self.stands_on: CommitId | None = None
         """The entry that was verified before, once it was found."""
         self._problems: list[Finding] = []
+        self._warnings: list[Finding] = []
         self._keys: dict[str, None] = {}
         self._listed: dict[tuple[str, str], str | None] = {}
         self._open_intents: dict[CommitId, tuple[int, int]] = {}
         self._epochs = 0
+        self._closings: dict[int, CommitId | None] = {}
 
     def verify(self) -> BranchReport:
         packed = bytearray()
-        whole = True
+        whole, ended = True, self._span.last is None
         standing: Standing | None = None
         try:
             tip = log_read.target(self._repository, self._ref)
+            newer: CommitId | None = None
             for oid in self._store.lineage(tip) if tip else ():
                 if oid == self._anchor:
                     self.anchor_seen = True
-                if oid == self._verified:
+                if oid == self._span.last:
+                    ended = True
+                    self._closed_by(newer)
+                if oid == self._span.after:
                     standing = log_chain.assume(self._store.entry(oid), oid)
                     self.stands_on = oid
-                if self.stands_on is None:
+                if self.stands_on is None and ended:
                     packed += bytes.fromhex(oid)
-                elif self._anchor is None or self.anchor_seen:
+                elif self.stands_on is not None and (self._anchor is None or self.anchor_seen):
                     break
+                newer = oid
         except (IntegrityError, InvalidValue) as error:
             # What stands after the break is still checked, so that the report says all there is to say.
             whole = False
             self._problems.append(Finding(None, None, f"the log's older part cannot be read: {error}"))
         whole = whole and standing is None
-        return self._forward(log_read.CommitPath(packed, from_root=whole), standing)
+        return self._forward(log_read.CommitPath(packed, from_root=whole), standing, ended=ended)
 
-    def _forward(self, path: log_read.CommitPath, standing: Standing | None) -> BranchReport:
+    def _closed_by(self, oid: CommitId | None) -> None:
+        """The entry after the last one of a year has to close it; its own rules belong to the next year."""
+        entry = self._store.entry(oid).entry if oid is not None else None
+        if entry is not None and (year := log_chain.closes(entry)) is not None:
+            self._closings[year] = self._span.last
+
+    def _forward(self, path: log_read.CommitPath, standing: Standing | None, *, ended: bool) -> BranchReport:
         first, last = None, self.stands_on
         done = 0
         for oid in path:
@@ -216,6 +244,7 @@ class _Branch:
             done += 1
             if self._progress and (done % 500 == 0 or done == len(path)):
                 self._progress(self._ref, done, len(path))
+        self._check_years(ended, whole=path.from_root and self._span.last is None)
         return BranchReport(
             branch=self._ref,
             entries=done,
@@ -224,9 +253,37 @@ class _Branch:
             epochs=self._epochs,
             keys=tuple(self._keys),
             problems=tuple(self._problems),
-            warnings=self._unanswered(standing.epoch) if standing else (),
+            warnings=(self._unanswered(standing.epoch) if standing else ()) + tuple(self._warnings),
             verified=self.stands_on,
+            years=tuple(sorted(self._closings)),
+            year=self._span.year,
         )
+
+    def _check_years(self, ended: bool, *, whole: bool) -> None:
+        """Each ref of a closed year is where its signed entry says; what nothing checked tells of is let be."""
+        span, closings = self._span, self._closings
+        try:
+            there = log_years.beside(self._repository, self._ref)
+        except IntegrityError as error:
+            self._problems.append(Finding(None, None, str(error)))
+            return
+        for year, last in closings.items():
+            found, ref = there.get(year), log_years.ref_of(self._ref, year)
+            if found is None and (not there or year == max(closings)):
+                self._warnings.append(Finding(last, None, f"{ref}, the last entry of a closed year, is not here"))
+            elif found is None:
+                self._problems.append(Finding(last, None, f"{ref}, the last entry of a closed year, is missing"))
+            elif found != last:
+                self._problems.append(Finding(found, None, f"{ref} was moved: the last entry of that year is {last}"))
+        oldest, newest = min(closings, default=0), max(closings, default=0)
+        asked = {span.year if span.last is not None else None, span.previous}
+        for year, found in there.items():
+            told = whole or (oldest < year and (year <= newest or (span.last is None and oldest))) or year in asked
+            if told and year not in closings:
+                what = (
+                    f"{log_years.ref_of(self._ref, year)} is not at the end of a year: no entry after it closes {year}"
+                )
+                self._problems.append(Finding(found, None, what if ended else f"{what}, nor is it in the log"))
 
     def _one(self, oid: CommitId, before: Standing | None, *, start: bool) -> Standing | None:
         expected = before.sequence + 1 if before else None
@@ -248,6 +305,8 @@ class _Branch:
             found.append(refusal)
         self._problems += [Finding(oid, entry.sequence, what) for what in found]
         self._keys[commit.signature.key.line] = None
+        if (year := log_chain.closes(entry)) is not None:
+            self._closings[year] = commit.parent
         self._intents(oid, entry)
         return after
 

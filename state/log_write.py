@@ -31,7 +31,7 @@ def create_repository(path: Path, name: LogName, *, fsync: bool) -> None:
     """Make the bare repository if there is none, and what a durable append needs. Raises Terminal if it is not bare.
 
     The directories for loose objects are made up front and synced, so that syncing a new object's own directory is
-    enough to make it durable, on any file system.
+    enough to make it durable, on any file system. git removes those that packing leaves empty: see `write_entry`.
     """
     try:
         if not _is_made(path):
@@ -44,7 +44,7 @@ def create_repository(path: Path, name: LogName, *, fsync: bool) -> None:
         repository = open_repository(path)
         if not repository.is_bare:
             raise Terminal(f"{path}: has a work tree; a log is kept in a bare repository")
-        _write(repository, "tree", b"", EMPTY_TREE)
+        _write(repository, "tree", b"", EMPTY_TREE, fsync=False)
         if fsync:
             for number in range(256):
                 (path / "objects" / f"{number:02x}").mkdir(exist_ok=True)
@@ -63,18 +63,23 @@ def _is_made(path: Path) -> bool:
     return _SET_LAST in found or ("core.bare" in found and not found.get_bool("core.bare"))
 
 
-def write_entry(repository: pygit2.Repository, entry: Entry, commit: bytes, blobs: Mapping[str, bytes]) -> None:
+def write_entry(
+    repository: pygit2.Repository, entry: Entry, commit: bytes, blobs: Mapping[str, bytes], *, fsync: bool
+) -> None:
     """Store blobs, tree and commit. Nothing refers to them yet, so a crash leaves only garbage for gc.
+
+    With `fsync` the name of a directory that a new object had to make is on disk, too.
 
     Raises InvalidValue on a blob that is too large, OSError or GitError if the disk does not take them.
     """
     for name, raw in blobs.items():
         if len(raw) > BLOB_MAX_BYTES:
             raise InvalidValue(f"log blob {name}: {len(raw)} bytes, at most {BLOB_MAX_BYTES} are allowed")
-        _write(repository, "blob", raw, entry.blobs[name])
+        _write(repository, "blob", raw, entry.blobs[name], fsync=fsync)
     if entry.blobs:
-        _write(repository, "tree", log_commit.tree_bytes(entry.blobs), log_commit.tree_id(entry.blobs))
-    _write(repository, "commit", commit, log_commit.object_id("commit", commit))
+        tree = log_commit.tree_bytes(entry.blobs)
+        _write(repository, "tree", tree, log_commit.tree_id(entry.blobs), fsync=fsync)
+    _write(repository, "commit", commit, log_commit.object_id("commit", commit), fsync=fsync)
 
 
 def advance_branch(repository: pygit2.Repository, name: LogName, before: CommitId | None, after: CommitId) -> None:
@@ -106,7 +111,11 @@ def advance_branch(repository: pygit2.Repository, name: LogName, before: CommitI
 _TYPES: Final = {"blob": ObjectType.BLOB, "tree": ObjectType.TREE, "commit": ObjectType.COMMIT}
 
 
-def _write(repository: pygit2.Repository, kind: str, raw: bytes, oid: str) -> None:
+def _write(repository: pygit2.Repository, kind: str, raw: bytes, oid: str, *, fsync: bool) -> None:
+    directory = Path(repository.path) / "objects" / oid[:2]
+    there = directory.exists()
     made = str(repository.odb.write(_TYPES[kind], raw))
     if made != oid:
         raise IntegrityError(f"{kind}: git calls these bytes {made}, expected {oid}")
+    if fsync and not there:
+        sync_directory(directory.parent)

@@ -6,7 +6,6 @@ user's or the machine's git configuration takes part.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Final
 
@@ -22,7 +21,7 @@ def create(repository: Path, ref: str, into: Path, home: Path) -> None:
     Raises Terminal if git cannot, Unavailable at the deadline.
     """
     arguments = ["-c", "safe.directory=*", "bundle", "create", "--quiet", "--version=2", str(into.resolve()), ref]
-    done = git_process.run(arguments, cwd=repository, env=_environment(home), timeout_s=TIMEOUT_S)
+    done = git_process.run(arguments, cwd=repository, env=git_process.own_environment(home), timeout_s=TIMEOUT_S)
     if done.code:
         raise Terminal(f"{repository}: git cannot bundle {ref}: {done.errors.strip()[-300:]}")
 
@@ -32,7 +31,7 @@ def unpack(bundle: Path, ref: str, into: Path, home: Path) -> None:
 
     Raises IntegrityError if git refuses the bundle or an object in it, or if it has no such ref.
     """
-    env = _environment(home)
+    env = git_process.own_environment(home)
     steps = (
         ["init", "--quiet", "--bare", "--template=", str(into)],
         [
@@ -44,17 +43,3 @@ def unpack(bundle: Path, ref: str, into: Path, home: Path) -> None:
         done = git_process.run(arguments, cwd=home, env=env, timeout_s=TIMEOUT_S)
         if done.code:
             raise IntegrityError(f"{bundle.name}: git does not take it: {done.errors.strip()[-300:]}")
-
-
-def _environment(home: Path) -> dict[str, str]:
-    return {
-        "PATH": os.environ.get("PATH", os.defpath),
-        "HOME": str(home),
-        "LC_ALL": "C",
-        "GIT_CONFIG_NOSYSTEM": "1",
-        "GIT_CONFIG_SYSTEM": os.devnull,
-        "GIT_CONFIG_GLOBAL": os.devnull,
-        "GIT_TERMINAL_PROMPT": "0",
-        "GIT_NO_REPLACE_OBJECTS": "1",
-        "GIT_NO_LAZY_FETCH": "1",
-    }

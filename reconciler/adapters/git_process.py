@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -60,6 +61,21 @@ def run(
     if len(told) > _KEPT_BYTES:
         raise Terminal(f"git {_verb(arguments)}: more than {_KEPT_BYTES} bytes of output, no more are read")
     return Finished(code, errors.decode(errors="replace"), told.decode(errors="replace"))
+
+
+def own_environment(home: Path) -> dict[str, str]:
+    """An environment in which nothing of the user's or the machine's git configuration takes part."""
+    return {
+        "PATH": os.environ.get("PATH", os.defpath),
+        "HOME": str(home),
+        "LC_ALL": "C",
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_SYSTEM": os.devnull,
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_NO_REPLACE_OBJECTS": "1",
+        "GIT_NO_LAZY_FETCH": "1",
+    }
 
 
 def _verb(arguments: Sequence[str]) -> str:

@@ -19,8 +19,10 @@ from reconciler.cli.log_path import PATH as _PATH
 if TYPE_CHECKING:
     from reconciler.audit.filters import Filter, Selection
     from state.entry import Logged
-    from state.log_read import LogReader
+    from state.log_read import LogReader, Span
     from state.log_verify import BranchReport, VerifyReport
+
+YEAR = click.IntRange(min=1970, max=9999)
 
 
 @click.group()
@@ -45,6 +47,7 @@ command.add_command(log_export.export)
 @click.option("--head", metavar="SHA", help="Only entries about this head (7 to 40 hex digits).")
 @click.option("--image", metavar="REPO", help="Only entries that name this image repository, such as ghcr.io/acme/web.")
 @click.option("--component", metavar="C", help="Only entries that name this component, or the image that it is.")
+@click.option("--year", type=YEAR, metavar="Y", help="Only entries of this year, as `ameide log verify` counts them.")
 @click.option("--since", metavar="T", help="Not before this day or moment in UTC, such as 2026-01-31.")
 @click.option("--until", metavar="T", help="Not after this day or moment in UTC, such as 2026-01-31T23:59:59Z.")
 @click.option("--by", metavar="NAME", help="Only entries by this writer, or that name this person as signer.")
@@ -52,7 +55,7 @@ command.add_command(log_export.export)
 @click.option("--text", metavar="TEXT", help="Only entries with this text somewhere, in whatever case.")
 @click.option("-n", "--last", type=click.IntRange(min=1), metavar="N", help="Only the newest N of them.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, with the whole entry.")
-def show(path: Path, branch: str | None, last: int | None, as_json: bool, **asked: Any) -> None:
+def show(path: Path, branch: str | None, last: int | None, year: int | None, as_json: bool, **asked: Any) -> None:
     """Show entries, one a line, newest last. Signatures are not checked: see `ameide log verify`.
 
     All that is given has to fit. Several code repositories, or roles, are several logs: choose by --branch.
@@ -70,7 +73,7 @@ def show(path: Path, branch: str | None, last: int | None, as_json: bool, **aske
     wanted = _filter(**asked)
     reader = open_log(path, branch)
     selection = Selection(wanted, reader.blob, reader.signer)
-    for logged in _selected(reader, selection, last):
+    for logged in _selected(reader, selection, last, _span(path, reader, year)):
         click.echo(_json(logged.to_json()) if as_json else _line(logged))
 
 
@@ -85,6 +88,9 @@ def show(path: Path, branch: str | None, last: int | None, as_json: bool, **aske
 )
 @click.option("--anchor", metavar="SHA", help="An entry seen before; it must still be part of the log.")
 @click.option("--verified", metavar="SHA", help="An entry up to which it was verified before: check what follows it.")
+@click.option(
+    "--year", type=YEAR, metavar="Y", help="Only the entries of this year; the years before count as verified."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def verify(  # noqa: PLR0917 - click passes options by name
     path: Path,
@@ -92,6 +98,7 @@ def verify(  # noqa: PLR0917 - click passes options by name
     allowed_signers: Path | None,
     anchor: str | None,
     verified: str | None,
+    year: int | None,
     as_json: bool,
 ) -> int:
     """Verify every entry: form, chain, numbers, epochs, signatures, and the blobs that entries name.
@@ -105,18 +112,22 @@ def verify(  # noqa: PLR0917 - click passes options by name
     Examples:
       git clone https://git.example/log.git && ameide log verify log
       ameide log verify log.git --allowed-signers signers --anchor 8f0e…
-      ameide log verify log.git --verified 8f0e…    # a year later: only what is new
+      ameide log verify log.git --verified 8f0e…    # later: only what is new
+      ameide log verify log.git --year 2026
       ameide log verify log.git --branch log/4711/janitor --json
     """
     from state import log_verify
     from state.git import CommitId
 
+    if year is not None and verified is not None:
+        raise click.UsageError("give --year or --verified, not both: a year stands on the end of the one before")
     report = log_verify.verify(
         path,
         branch,
         allowed_signers_file=allowed_signers,
         anchor=CommitId(anchor) if anchor is not None else None,
         verified=CommitId(verified) if verified is not None else None,
+        year=year,
         progress=_progress if sys.stderr.isatty() else None,
     )
     if as_json:
@@ -162,13 +173,23 @@ def _filter(  # noqa: PLR0917 - click passes options by name
     )
 
 
-def _selected(reader: LogReader, selection: Selection, last: int | None) -> Iterable[Logged]:
+def _span(path: Path, reader: LogReader, year: int | None) -> Span:
+    from state import log_years
+    from state.log_read import WHOLE, open_repository
+
+    return WHOLE if year is None else log_years.spans(open_repository(path), [reader.branch], year)[reader.branch]
+
+
+def _selected(reader: LogReader, selection: Selection, last: int | None, span: Span) -> Iterable[Logged]:
     """Streamed: at most `last` entries are held at once, and without it one."""
+    if selection.needs_order and span.after is not None:
+        for logged in reader.entries(span._replace(after=None, last=span.after)):
+            selection.wanted(logged)  # what it has to know of the years before
     if last is None:
-        return filter(selection.wanted, reader.entries())
+        return filter(selection.wanted, reader.entries(span))
     if selection.needs_order:
-        return deque(filter(selection.wanted, reader.entries()), maxlen=last)
-    return reversed(list(islice(filter(selection.wanted, reader.newest_first()), last)))
+        return deque(filter(selection.wanted, reader.entries(span)), maxlen=last)
+    return reversed(list(islice(filter(selection.wanted, reader.newest_first(span.last, span.after)), last)))
 
 
 def _line(logged: Logged) -> str:
@@ -199,12 +220,15 @@ def _report_lines(report: VerifyReport) -> Iterator[str]:
 
 
 def _branch_lines(branch: BranchReport) -> Iterator[str]:
+    of = f" of {branch.year}" if branch.year is not None else ""
     after = f" after {branch.verified}, which was verified before" if branch.verified is not None else ""
-    yield printable(f"{branch.branch}: {branch.entries} entries, {branch.epochs} epochs{after}")
+    yield printable(f"{branch.branch}: {branch.entries} entries{of}, {branch.epochs} epochs{after}")
     yield f"  first {branch.first or 'none'}"
     yield f"  last  {branch.last or 'none'}"
     for key in branch.keys:
         yield printable(f"  key   {key}")
+    if branch.years:
+        yield f"  years {', '.join(map(str, branch.years))} closed"
     for word, findings in (("PROBLEM", branch.problems), ("warning", branch.warnings)):
         for entry, sequence, what in findings:
             where = f"entry {sequence if sequence is not None else '?'} {entry}" if entry else "log"

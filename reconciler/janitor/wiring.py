@@ -98,12 +98,13 @@ def janitor_of(
         return () if log is None else log.entries()
 
     with cluster(settings, repository, clock) as api:
+        told = emit.bind(repository=repository.name)
         yield Janitor(
             api,
             policy_of(janitor, lane),
             peek,
-            lambda: open_role_log(settings, repository, named, janitor.key_file, clock),
-            emit.bind(repository=repository.name),
+            lambda: open_role_log(settings, repository, named, key_file=janitor.key_file, clock=clock, emit=told),
+            told,
             stopping,
         )
 

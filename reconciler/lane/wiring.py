@@ -56,6 +56,7 @@ def lane_proposer(common: Shared, repository: RepositorySettings) -> Iterator[La
             log = pushed_log(settings.state_dir, repository.log, named)
             return () if log is None else log.entries()
 
+        emit = common.emit.bind(repository=repository.name)
         yield LaneProposer(
             name=repository.name,
             repository_id=code.identity.id,
@@ -65,6 +66,6 @@ def lane_proposer(common: Shared, repository: RepositorySettings) -> Iterator[La
             rendered=rendered,
             by=printable("the account that starts this", getpass.getuser()),
             peek=peek,
-            open_log=lambda: open_role_log(settings, repository, named, key, common.clock),
-            emit=common.emit.bind(repository=repository.name),
+            open_log=lambda: open_role_log(settings, repository, named, key_file=key, clock=common.clock, emit=emit),
+            emit=emit,
         )

@@ -69,7 +69,14 @@ def tag_gc_of(common: Shared, repository: RepositorySettings, *, last_tags: bool
             clock=common.clock,
             given=given,
             peek=peek,
-            open_log=lambda: open_role_log(settings, repository, operator, operator_key(repository), common.clock),
+            open_log=lambda: open_role_log(
+                settings,
+                repository,
+                operator,
+                key_file=operator_key(repository),
+                clock=common.clock,
+                emit=common.emit,
+            ),
             measure=lambda host: _measure(common, host),
             emit=common.emit,
         )

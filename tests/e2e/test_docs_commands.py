@@ -9,18 +9,30 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import pygit2
 import pytest
 
+from reconciler.adapters.clock import SystemClock
 from reconciler.cli import main
+from reconciler.demo.world import REPOSITORY_ID
+from reconciler.role_log import reconciler_log
+from reconciler.settings import load
 from tests.conftest import PROGRAMS
 from tests.fixtures.audited import Audited
 from tests.fixtures.docs_commands import PAGES, Block, blocks_of, run
 from tests.fixtures.shop import DOCS, LOG_REF, Shop
 from tests.fixtures.warm_cli import warm_cli
+
+
+class YearAgo(SystemClock):
+    """The middle of last year."""
+
+    def now(self) -> datetime:
+        return datetime(super().now().year - 1, 6, 30, tzinfo=UTC)
 
 
 class World(NamedTuple):
@@ -68,6 +80,7 @@ def auditor(audited: Audited, programs: Path, tmp_path: Path) -> World:
     stricter.write_text(audited.approving.policy_file.read_text().replace('"threshold": 1', '"threshold": 2'))
     variables = {
         "ANCHOR": anchor[1],
+        "YEAR": str(datetime.now(UTC).year),
         "APPROVERS": str(audited.approving.policy_file),
         "BUILDER_KEY": str(proving.ci.public),
         "EVIDENCE": str(handed),
@@ -90,8 +103,13 @@ def restoring(shop: Shop, programs: Path) -> World:
     shop.configure(
         shop={"log": {**shop.repository_settings["log"], "remote": str(remote), "mirror": str(mirror)}},
     )
+    begun = datetime.now(UTC).year - 1
+    loaded = load(shop.config, {}).settings
+    with reconciler_log(loaded, loaded.repositories[0], REPOSITORY_ID, YearAgo()):
+        pass  # it was begun last year
     shop.opens("docs", DOCS)
     variables = {
+        "YEAR": str(begun),
         "BRANCH": LOG_REF,
         "CONFIG": str(shop.config),
         "LOG": str(shop.log),

@@ -20,7 +20,7 @@ from state.log_verify import verify
 from state.oci import Tag
 from tests.fixtures.approving import Approving
 from tests.fixtures.distribution import run_distribution
-from tests.fixtures.shop import DOCS, IMAGE_NAMES, Shop, changes, open_shop
+from tests.fixtures.shop import DOCS, IMAGE_NAMES, Shop, changes, open_shop, refs
 from tests.fixtures.tag_yard import OPERATOR, WEEK_S, Yard
 from tools import go_tools
 
@@ -40,6 +40,9 @@ def left(yard: Yard, head: CommitId) -> list[str]:
 
 
 def test_two_runs_a_grace_apart_remove_the_tags_and_nothing_else(yard: Yard) -> None:
+    mirror, remote = yard.shop.root / "mirror.git", yard.shop.root / "remote.git"
+    pygit2.init_repository(str(mirror), bare=True).free()
+    yard.shop.configure(shop={"log": {**yard.shop.repository_settings["log"], "mirror": str(mirror)}})
     _, head = yard.closes("words", DOCS)
     before = {image: yard.shop.main(image) for image in IMAGE_NAMES}
     first = yard.run()
@@ -57,7 +60,8 @@ def test_two_runs_a_grace_apart_remove_the_tags_and_nothing_else(yard: Yard) -> 
     ]  # fmt: skip
     assert subject(yard.entries()[4].entry) == f"intent 4: {len(IMAGE_NAMES)} tags to remove"
     assert yard.run().decision.rulings == ()
-    assert verify(yard.shop.root / "remote.git", OPERATOR).clean
+    assert verify(remote, OPERATOR).clean
+    assert refs(mirror) == {OPERATOR: refs(remote)[OPERATOR]}, "each role brings its own branch"
     yard.shop.verified()
 
 

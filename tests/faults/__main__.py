@@ -1,7 +1,7 @@
 """`python -m tests.faults`: kill -9 at every boundary of a first and of a later run and of each command, and many
 random kills.
 
-And a publish of images that ends before each of its steps outside.
+And a publish of images that ends before each of its steps outside, and clocks that jump in one of two replicas.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from tests.faults import command_kills
+from tests.faults.clock_jumps import every_jump
 from tests.faults.crash_matrix import Start, every_answer, every_boundary
 from tests.faults.forks import forks, killed_along_the_way
 from tests.faults.kill_bench import open_bench
@@ -30,6 +31,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=200, help="how many random kills")
     parser.add_argument("--seed", type=int, default=0, help="the first seed; each world of 20 kills has the next one")
     parser.add_argument("--standby-kills", type=int, default=40, help="how many kills of the replica that works")
+    parser.add_argument("--no-clocks", action="store_true", help="no clock that jumps in one of two replicas")
     parser.add_argument("--no-matrix", action="store_true", help="random kills only")
     given = parser.parse_args()
     began = time.monotonic()
@@ -67,6 +69,8 @@ def main() -> int:
             kills = min(KILLS_PER_WORLD, given.standby_kills)
             standby_kills(root / f"standby-{seed}", kills, seed)
             say(f"seed {seed}: {kills} kills of the replica that works, the other standing by")
+        for jump in () if given.no_clocks else every_jump(root / "clocks"):
+            say(f"of two replicas' clocks {jump}")
     return 0
 
 

@@ -11,12 +11,13 @@ import pygit2
 import pytest
 
 from reconciler.settings_log import LogSettings
+from state import log_years
 from state.entry import Kind
 from state.errors import ConfigError, Denied, IntegrityError, LogRollback, Unavailable
 from state.log import GitLog
 from state.log_mirror import LogMirror
 from state.log_verify import verify
-from tests.fixtures.log import NAME, Forger, LogBench
+from tests.fixtures.log import NAME, START, Forger, LogBench
 from tests.fixtures.log_remote import GitServer
 from tests.fixtures.shop import DOCS, LOG_REF, Shop, refs
 
@@ -60,6 +61,25 @@ def test_a_mirror_with_another_story_is_told_and_left_as_it_is(bench: LogBench, 
     with pytest.raises(IntegrityError, match=f"has {other}, which is not in the log"):
         mirror_at(bench, there).follow(appended(writing))
     assert bench.tip(there) == other
+
+
+def test_the_ends_of_closed_years_follow_the_tip_that_is_on_the_remote(bench: LogBench, writing: GitLog) -> None:
+    there = bench.bare("mirror.git")
+    year = log_years.ref_of(NAME.ref, 2026)
+    mirror = mirror_at(bench, there)
+    tip = appended(writing)
+    bench.start = START.replace(year=2027)
+    newer = appended(writing)
+    mirror.follow(tip)
+    assert refs(there) == {NAME.ref: tip}, "its year was closed after that entry"
+    mirror.follow(newer)
+    assert refs(there) == {NAME.ref: newer, year: tip}
+    # One that ends elsewhere is another story, too: told by whoever looks anew, and left.
+    bench.git("update-ref", year, newer, repo=there)
+    for _ in range(2):
+        with pytest.raises(IntegrityError, match="-2026 is at"):
+            mirror_at(bench, there).follow(newer)
+    assert refs(there) == {NAME.ref: newer, year: newer}
 
 
 def test_a_mirror_that_is_ahead_of_the_log_is_told_and_not_set_back(bench: LogBench, writing: GitLog) -> None:

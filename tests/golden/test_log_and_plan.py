@@ -114,6 +114,13 @@ def test_an_entry_is_written_as_it_always_was(kind: Kind, golden: Compare) -> No
     assert decode(entry.encode()) == entry
 
 
+def test_the_end_of_a_year_is_written_as_it_always_was(golden: Compare) -> None:
+    entry = Entry(Kind.ANCHOR, 7, 2, "test", "2027-01-01T00:00:03Z", {"closes": 2026})
+    golden("entries/anchor-closes.txt", entry.encode())
+    epoch = Entry(Kind.EPOCH, 7, 3, "test", "2027-01-01T00:00:03Z", {"closes": 2026, "orphan": None, "writer": "test"})
+    golden("entries/epoch-closes.txt", epoch.encode())
+
+
 def test_a_resolution_is_written_as_it_always_was(golden: Compare) -> None:
     records = (change_record(TIPS[RELEASE], A, {BILLING: False}),)
     body = ResolveDecision(A, (1, 2), {BILLING: RetagFrom(BASELINES[1])}, records).to_json()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import os
 import signal
@@ -13,16 +14,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pygit2
 import pytest
 
 from reconciler import doctor_janitor
 from reconciler.adapters.clock import SystemClock
+from reconciler.events import to_stream
 from reconciler.findings import Status
+from reconciler.janitor.wiring import janitor_of
+from reconciler.settings import load
+from state.log_verify import verify
 from tests.fixtures.janitor import Bench
 from tests.fixtures.kubernetes_api import ApiServer
 from tests.fixtures.kubernetes_real import real_cluster
 from tests.fixtures.registry_stub import Reply, Stub
-from tests.fixtures.shop import command, eventually
+from tests.fixtures.shop import SkewedClock, command, eventually, refs
 
 
 @pytest.fixture
@@ -103,6 +109,37 @@ def test_a_run_writes_its_numbers_and_tells_what_it_deleted(bench: Bench) -> Non
     refused = runs(bench, "run", "--config", str(config), "--once", "--metrics-file", str(bench.root / "no" / "file"))
     assert refused.returncode == 2
     assert "metrics cannot be written" in refused.stderr
+
+
+def test_a_run_that_writes_brings_the_mirror_of_its_own_log_forward(bench: Bench) -> None:
+    mirror = bench.root / "mirror.git"
+    pygit2.init_repository(str(mirror), bare=True).free()
+    config = bench.config()
+    settings = json.loads(config.read_text())
+    settings["repositories"][0]["log"]["mirror"] = str(mirror)
+    config.write_text(json.dumps(settings))
+    clock, numbers = SkewedClock(), iter(range(7, 10))
+
+    def run() -> str:
+        bench.hands.namespace(f"pr-{next(numbers)}")
+        bench.settle()
+        loaded = load(config, {}).settings
+        lines = io.StringIO()
+        with janitor_of(loaded, loaded.repositories[0], clock, to_stream(lines, clock)) as janitor:
+            janitor.run()
+        return lines.getvalue()
+
+    run()
+    assert refs(mirror) == refs(bench.remote) != {}
+    clock.skew_s = 366 * 24 * 3600
+    away = mirror.rename(bench.root / "away.git")
+    assert "log_not_mirrored" in run()
+    away.rename(mirror)
+    run()
+    # The end of the year that was closed meanwhile, too.
+    assert refs(mirror) == refs(bench.remote)
+    assert len(refs(mirror)) == 2
+    assert verify(mirror, allowed_signers_file=bench.root / "allowed_signers").clean
 
 
 @pytest.mark.parametrize(

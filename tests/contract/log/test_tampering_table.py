@@ -12,6 +12,7 @@ import pytest
 from state import sshsig
 from state.entry import Kind
 from state.log_verify import VerifyReport, verify
+from state.log_years import ref_of
 from tests.fixtures.log import NAME, Forger, LogBench, genesis, git, other_signer
 
 GUIDE = Path(__file__).parents[3] / "docs" / "auditor-guide.md"
@@ -101,6 +102,22 @@ def grafted(forger: Forger) -> None:
     (home / "info" / "grafts").write_text(f"{chain[5][0]} {chain[1][0]}\n")
 
 
+def year_moved(forger: Forger) -> None:
+    with_years(forger)
+    forger.repository.references[ref_of(NAME.ref, 2026)].set_target(forger.chain()[2][0])
+
+
+def year_made_up(forger: Forger) -> None:
+    forger.repository.references.create(ref_of(NAME.ref, 2025), forger.chain()[2][0])
+
+
+def with_years(forger: Forger) -> None:
+    """A year is closed, as the writer does it."""
+    last = forger.chain()[-1][0]
+    _appended(forger, kind=Kind.ANCHOR, at="2027-01-01T00:00:00Z", body={"closes": 2026}, blobs={})
+    forger.repository.references.create(ref_of(NAME.ref, 2026), last)
+
+
 ROWS: dict[str, tuple[Callable[[Forger], None], ...]] = {
     "the end cut off, or a shorter genuine log": (cut_off,),
     "an entry dropped, the numbers kept": (dropped,),
@@ -113,6 +130,7 @@ ROWS: dict[str, tuple[Callable[[Forger], None], ...]] = {
     ),
     "a bit flipped in an object": (bit_flip,),
     "`refs/replace`, a shallow file, grafts": (replaced, shallow, grafted),
+    "the end of a closed year moved, or made up": (year_moved, year_made_up),
 }
 
 
