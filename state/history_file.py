@@ -45,6 +45,8 @@ _HISTORY: Final[Mapping[str, Any]] = {
     "newest_recorded": dict[int, CommitId],
     "newest_released": dict[int, CommitId],
     "void": dict[CommitId, Digest],
+    "unreleasable": set[CommitId],
+    "versions": dict[CommitId, int],
     "recorded_at": dict[Cell, str],
     "decided_at": dict[CommitId, str],
     "written_at": dict[Cell, str],
@@ -55,6 +57,7 @@ _HISTORY: Final[Mapping[str, Any]] = {
     "parts": dict[str, str],
     "config": Digest | None,
     "last_holds": Digest | None,
+    "_changes": int,
     "_writes": deque[tuple[str, int]],
     "_repositories": dict[CommitId, set[Repository]],
 }
