@@ -80,10 +80,10 @@ class TagReads:
                     tags[cell] = poll.state  # Until it is read again, if its turn comes in this pass.
         budget = rules.tag_reads_per_pass
         released, asked = self._released(look, fresh, budget)
-        # Only tags that were never read: what is waited for after our own write has to be seen.
         cells = [cell for cell in fresh if cell in released and cell in wanted]
         told = set(cells)
-        fresh = [cell for cell in fresh if cell not in told and cell[1] in self._without_release]
+        recorded = self._history.recorded
+        fresh = [c for c in fresh if c not in told and (c in recorded or c[1] in self._without_release)]
         due = _fair(fresh, [cell for _, cell in sorted(again)], max(0, budget - asked))
         found = each(self._sources, "reading tags", lambda cell: self._tag(look, cell, wanted.get(cell)), due)
         for cell, state in zip(due, found, strict=True):
@@ -97,8 +97,12 @@ class TagReads:
         """What release sets say of heads with tags that were never read: one read for all images of a head.
 
         Also how many reads that took. A head that has none, or whose tags were read before, is not asked for again.
+        What is recorded and was not seen since (an own write, what a person accepted) has to be seen at its tag, and
+        the release set that an acceptance made void tells nothing.
         """
-        source = self._sources.releases
+        source, history = self._sources.releases, self._history
+        fresh = [cell for cell in fresh if cell not in history.recorded]
+        self._without_release |= {head for _, head in fresh if head in history.void}
         heads = list(dict.fromkeys(head for _, head in fresh if head not in self._without_release))
         if source is None:
             self._without_release.update(heads)

@@ -412,10 +412,7 @@ class GitLog:
         """Remember the tip, which is on disk. Raises Unavailable; the log itself is as it was."""
         standing = self._known()
         self._tips = replace(self._tips, tip=standing.id, key=standing.key)
-        try:
-            self._tips_file.save(self._tips)
-        except OSError as error:
-            raise Unavailable(f"{self._tips_file.path}: the tip cannot be remembered: {error}") from error
+        self._tips_file.save(self._tips)
         self._since_witness = 0
 
     def _release(self, why: str) -> None:

@@ -68,7 +68,7 @@ class TipsFile:
             ) from error
 
     def save(self, tips: Tips) -> None:
-        """Replace the file; when this returns, the new one is on disk. Raises OSError."""
+        """Replace the file; when this returns, the new one is on disk. Raises Unavailable; the old one is left then."""
         raw = canonical.dumps(
             {
                 "key": tips.key.line if tips.key else None,
@@ -79,6 +79,12 @@ class TipsFile:
                 "v": 1,
             }
         )
+        try:
+            self._replace(raw)
+        except OSError as error:
+            raise Unavailable(f"{self.path}: the tip cannot be remembered: {error}") from error
+
+    def _replace(self, raw: bytes) -> None:
         new = self.path.with_name(self.path.name + ".new")
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "wb") as file:

@@ -64,18 +64,16 @@ def listing(
         # A record that is none is kept as an empty one, which its reader refuses: it must not vanish from the count.
         return [reduce(record) if isinstance(record, dict) else {} for record in body]
 
+    def ask(page: int) -> Answer:
+        return client.get(path, {**query, "page": page}, conditional=True, reduce=kept)
+
     before: _Sweep | None = None
     for _ in range(SWEEPS_MAX):
-        sweep = _sweep(
-            lambda page: client.get(path, {**query, "page": page}, conditional=True, reduce=kept),
-            what,
-            page_size=page_size,
-            pages_max=pages_max,
-        )
+        sweep = _sweep(ask, what, page_size=page_size, pages_max=pages_max)
         if sweep is None:
             return None
         agrees = before is not None and sweep.order(key) == before.order(key)
-        if not sweep.whole or len(sweep.pages) == 1 or sweep.unchanged or agrees:
+        if not sweep.whole or len(sweep.pages) == 1 or agrees or (sweep.unchanged and _stood(ask, sweep)):
             return Paged(tuple(record for page in sweep.pages for record in page), sweep.whole)
         before = sweep
     assert before is not None  # noqa: S101 - the loop ran
@@ -98,6 +96,15 @@ def _sweep(ask: Callable[[int], Answer], what: str, *, page_size: int, pages_max
         if not page or not (_NEXT.search(answer.headers.get("link", "")) or len(page) >= page_size):
             return _Sweep(tuple(pages), unchanged, _as_many_as_told(answer, sum(map(len, pages))))
     return _Sweep(tuple(pages), unchanged, whole=False)
+
+
+def _stood(ask: Callable[[int], Answer], sweep: _Sweep) -> bool:
+    """Whether nothing left the list while unchanged pages were read: that moves the last record.
+
+    A new record that came before is else not seen, where the list is as long as at the earlier call once the last page
+    is read.
+    """
+    return ask(max(number for number, page in enumerate(sweep.pages, 1) if page)).unchanged
 
 
 def _as_many_as_told(answer: Answer, count: int) -> bool:

@@ -63,7 +63,7 @@ class BareMirror:
     def __init__(self, path: Path, source: Remote, *, timeout_s: float) -> None:
         """Make or open the mirror, waiting while another process makes it.
 
-        Raises Terminal if `path` is taken or its directory cannot be written to.
+        Raises Terminal if `path` is taken or its directory cannot be written to, Unavailable on a full disk.
         """
         self.path = path
         self.source = source
@@ -71,12 +71,15 @@ class BareMirror:
         self._writing = threading.RLock()
         self._lock = _lock_file(path)
         self._closing = weakref.finalize(self, os.close, self._lock)
-        if self._alone():
-            _clean(path)
-            _make(path)
-        fcntl.flock(self._lock, fcntl.LOCK_SH)
-        self._repository = _open(path)
-        write_askpass(path)
+        try:
+            if self._alone():
+                _clean(path)
+                _make(path)
+            fcntl.flock(self._lock, fcntl.LOCK_SH)
+            self._repository = _open(path)
+            write_askpass(path)
+        except OSError as error:
+            raise Unavailable(f"{path}: the mirror cannot be written ({error.strerror}); make room there") from error
 
     def close(self) -> None:
         """Let go of the lock and the files."""

@@ -111,3 +111,32 @@ def test_a_log_on_a_full_disk_keeps_every_write_back_and_is_made_up_for(shop: Sh
     assert shop.tags(head) == {image: shop.main(image) for image in IMAGE_NAMES}
     assert len(shop.entries(Kind.INTENT)) == 1
     shop.verified()
+
+
+def test_a_state_dir_on_a_full_disk_ends_a_process_with_what_to_do_and_the_next_one_goes_on(
+    shop: Shop, small_disk: Path
+) -> None:
+    state = small_disk / "state"
+    state.mkdir()
+    shop.configure(state_dir=str(state))
+    once = ("reconciler", "once", "--config", str(shop.config))
+    _, first = shop.opens("docs", DOCS)
+    done = shop.runs(*once)
+    assert shop.tags(first) == {image: shop.main(image) for image in IMAGE_NAMES}, done.stderr
+    entries = len(shop.entries())
+    _, second = shop.opens("more", {"README.md": "more\n"})
+    ballast = small_disk / "ballast"
+    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(os.urandom(512))
+    done = shop.runs(*once)
+    assert done.returncode == 3, done.stderr
+    [told] = done.stderr.splitlines()
+    assert told.startswith(f"ameide: {state}/")
+    assert "No space left on device" in told
+    assert len(shop.entries()) == entries
+    assert set(shop.tags(second).values()) == {None}
+    ballast.unlink()
+    done = shop.runs(*once)
+    assert shop.tags(second) == {image: shop.main(image) for image in IMAGE_NAMES}, done.stderr
+    shop.verified()

@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
+from functools import partial
 
 from tests.simulation.mutations import MUTATIONS, search
 from tests.simulation.run import SimulationFailed, shortest, simulate
@@ -29,9 +30,10 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="how many processes")
     parser.add_argument("--trace", action="store_true", help="print what happened in each run")
     parser.add_argument("--mutations", action="store_true", help="break each rule on purpose; how many seeds find it")
+    parser.add_argument("--anew", action="store_true", help="with --mutations: from seed 0 on, not by the known seeds")
     given = parser.parse_args()
     if given.mutations:
-        return _mutations(given.seeds)
+        return _mutations(given.seeds, given.workers, anew=given.anew)
     if given.trace:
         return _traced(range(given.start, given.start + given.seeds))
     began, total, failed = time.monotonic(), Counter[str](), list[str]()
@@ -86,16 +88,24 @@ def _traced(seeds: range) -> int:
     return 0
 
 
-def _mutations(seeds: int) -> int:
-    """Each rule of the list, its invariant (0: does not come to rest), and how many seeds it took to find it broken."""
+def _mutations(seeds: int, workers: int, *, anew: bool) -> int:
+    """Each rule of the list, its invariant (0: does not come to rest), and the seed that finds it broken."""
     missed = 0
-    for mutation in MUTATIONS:
-        found, _ = search(mutation, seeds)
-        missed += found is None
-        took = f"run {found}" if found else f"NOT FOUND in {seeds} runs"
-        print(f"invariant {mutation.invariant:2}  {mutation.name}: {took}", flush=True)  # noqa: T201
+    with ProcessPoolExecutor(workers) as pool:
+        found = pool.map(partial(_sought, seeds=seeds, anew=anew), range(len(MUTATIONS)))
+        for mutation, (seed, runs, cpu_s) in zip(MUTATIONS, found, strict=True):
+            missed += seed is None
+            took = f"NOT FOUND in {runs} runs" if seed is None else f"seed {seed}, {runs} runs, {cpu_s:.1f} s"
+            print(f"invariant {mutation.invariant:2}  {mutation.name}: {took}", flush=True)  # noqa: T201
     print(f"{missed} of {len(MUTATIONS)} mutations were not found")  # noqa: T201
     return 1 if missed else 0
+
+
+def _sought(number: int, *, seeds: int, anew: bool) -> tuple[int | None, int, float]:
+    """The seed that finds a mutation of the list, how many runs and how many CPU seconds that took."""
+    began = time.process_time()
+    seed, runs, _ = search(MUTATIONS[number], seeds, anew=anew)
+    return seed, runs, time.process_time() - began
 
 
 if __name__ == "__main__":

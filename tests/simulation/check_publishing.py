@@ -25,6 +25,7 @@ from tests.publishing.check import Violation as Broken
 from tests.publishing.check import exact
 from tests.publishing.content import SKEW_S, Wanted
 from tests.publishing.world import GitOpsPullRequest
+from tests.simulation.content import RELEASES
 from tests.simulation.gitops import BASE, POLICIES, GitOps
 from tests.simulation.told import Violation
 from tests.simulation.world import HOLD, World
@@ -191,6 +192,12 @@ class PublishChecks:
         return frozenset(found)
 
     # --- at rest
+
+    def waited_for(self) -> set[Repository]:
+        """Where the facts of approvals lie that were not used up: they are judged anew in every pass."""
+        gitops = self._world.gitops
+        left = [gitops.plans[g.plan] for g in gitops.given.values() if g.id not in self.consumed]
+        return {repository for plan in left for repository in (RELEASES, *plan.images())}
 
     def differences(self) -> list[str]:
         """Open pull requests that nothing allows any more, and approvals that were consumed for nothing."""

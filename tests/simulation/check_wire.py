@@ -7,7 +7,9 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from reconciler.evidence.found import BUNDLE_MAX_BYTES
 from state.entry import Logged
+from state.release_set import RELEASE_SET_MAX_BYTES
 from tests.fixtures.registry_stub import Seen
 from tests.simulation.told import Violation
 
@@ -17,6 +19,8 @@ POISON: Final = "poison"
 """Part of every credential that lies where other programs look for one."""
 READ_MAX_BYTES: Final = 256 * 1024
 """No client of the simulation may read more of one answer; that its limits say less leaves room for one chunk."""
+BLOB_MAX_BYTES: Final = max(RELEASE_SET_MAX_BYTES, BUNDLE_MAX_BYTES) + 64 * 1024
+"""The same of what is read as a blob, whose bounds are no settings."""
 READ_TIMEOUT_MAX_S: Final = 30
 
 
@@ -43,14 +47,14 @@ class WireChecks:
         if not 0 < timeout[1] <= READ_TIMEOUT_MAX_S:
             raise Violation(13, f"{host} is waited for up to {timeout[1]} s")
 
-    def answered(self) -> Callable[[int], None]:
+    def answered(self, path: str) -> Callable[[int], None]:
         """Counts the bytes that are read of one answer."""
-        total = 0
+        total, bound = 0, BLOB_MAX_BYTES if "/blobs/" in path else READ_MAX_BYTES
 
         def read(size: int) -> None:
             nonlocal total
             total += size
-            if total > READ_MAX_BYTES:
+            if total > bound:
                 raise Violation(13, f"{total} bytes of one answer were read")
 
         return read

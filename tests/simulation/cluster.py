@@ -37,7 +37,7 @@ from tests.simulation.world import REPOSITORY_ID, World
 CLUSTER_HOST: Final = "cluster.example"
 TOKEN: Final = "hunter2-janitor"
 PROCESS: Final = "janitor"
-GRACE_S: Final = 600
+GRACE_S: Final = 120
 POLICY: Final = Policy("pr-", 60, GRACE_S, 2, 50, 3600)
 RUNS_MAX: Final = 20
 """Within so many runs at rest every preview that nothing refers to is being deleted."""
@@ -52,6 +52,12 @@ class Cluster:
         self.api.now = lambda: world.time.wall  # type: ignore[method-assign]
         self.api.expire_at = lambda _: not world.resting and world.rng.random() < 0.2
         self.application("platform", "platform")  # there is always one, without which nothing is believed
+        for number in range(1, 6):
+            name = f"pr-{number}"
+            if world.rng.random() < 0.6:
+                self.namespace(number)
+            if world.rng.random() < 0.6:
+                self.application(name, name)
 
     def referred(self) -> set[str]:
         return {str(a["spec"]["destination"]["namespace"]) for a in self.api.applications.values()}
@@ -88,6 +94,19 @@ class Cluster:
                 return f"{name} is gone"
             case _:
                 return "-"
+
+    def aimed(self) -> str:
+        """Argo CD takes up a namespace, or one is made anew: what a deletion that is under way has to bear."""
+        rng = self._world.rng
+        ours = [name for name in self.api.namespaces if name.startswith(POLICY.prefix)]
+        if not ours:
+            return "-"
+        name = rng.choice(ours)
+        if rng.random() < 0.7:
+            self.application(name, name)
+            return f"an Application refers to {name}"
+        self.namespace(int(name.removeprefix(POLICY.prefix)))
+        return f"{name} is made anew"
 
 
 class ClusterChecks:

@@ -2,23 +2,58 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from random import Random
 
 from state.git import CommitId
 from state.observed import Mode
 from state.quarantine import Acceptance
 from tests.simulation.content import COMPONENTS, IMAGES, RELEASES, repository
-from tests.simulation.events_gitops import GITOPS_EVENTS
+from tests.simulation.events_gitops import (
+    GITOPS_EVENTS,
+    approval_revoked,
+    approvers_changed,
+    gitops_closed,
+    gitops_merged,
+    gitops_taken_over,
+)
 from tests.simulation.world import GHOST, HOLD, MAIN, RELEASE, REPOSITORY_ID, TOPIC, Pr, World
 
 MAX_OPEN = 6
 
 
-def happen(world: World) -> str:
-    """One event, drawn from the world's chance; says what it was."""
-    table = _PUBLISHING if world.releasing else _TABLE
-    event = world.rng.choices(list(table), list(table.values()))[0]
-    return f"{event.__name__.strip('_')} {event(world)}"
+class Events:
+    """What may happen in one run, and how often: as in `_TABLE`, or with some of it often and some of it never."""
+
+    def __init__(self, rng: Random, world: World) -> None:
+        self._world = world
+        table = _PUBLISHING if world.releasing else _TABLE
+        plain = rng.random() < 0.4
+        self._table = dict(table) if plain else {e: often * rng.choice((0, 0.5, 1, 1, 6)) for e, often in table.items()}
+        for event in (pr_opened, _built):  # without these there is nothing to look at
+            self._table[event] = max(self._table[event], table[event])
+
+    def happens(self, rather: Callable[[World], str] | None = None) -> str:
+        """One event, drawn from the world's chance, mostly the one of `rather`; says what it was."""
+        rng = self._world.rng
+        event = rng.choices(list(self._table), list(self._table.values()))[0]
+        if rather is not None and rng.random() < 0.6:
+            event = rather
+        return f"{event.__name__.strip('_')} {event(self._world)}"
+
+    def aimed(self, step: str) -> str:
+        """One of the events that this step has to bear; where that is none, any one."""
+        table = aims(step)
+        if not table:
+            return self.happens()
+        event = self._world.rng.choice(table)
+        return f"{event.__name__.strip('_')} {event(self._world)}"
+
+
+def aims(step: str) -> tuple[Callable[[World], str], ...]:
+    """What may make wrong what a process has just seen, as it takes this step ("call subject")."""
+    return next((events for pattern, events in _AIMS if pattern.search(step)), ())
 
 
 def settle(world: World) -> None:
@@ -27,6 +62,7 @@ def settle(world: World) -> None:
     world.resting = True
     # Own writes are waited for by wall time, which is all that a restart leaves: a clock set back only delays that.
     world.time.wall = max(world.time.wall, world.time.latest)
+    world.time.advance(8000)  # what was approved for a short time ends now, and not while everybody looks on
     world.registry.hidden.clear()
     world.registry.stale_until.clear()
     for pr in world.prs.values():
@@ -48,7 +84,7 @@ def _open(world: World) -> list[Pr]:
 # --- people
 
 
-def _pr_opened(world: World) -> str:
+def pr_opened(world: World) -> str:
     rng = world.rng
     if len(_open(world)) >= MAX_OPEN:
         return "-"
@@ -214,23 +250,15 @@ def accepted(world: World) -> str:
 def _built(world: World) -> str:
     if not world.builds:
         return "-"
-    at = world.rng.randrange(len(world.builds))
-    made = world.builds[at]
-    if any(tag != "main" and world.is_watched((made.at, CommitId(tag))) for tag in made.tags):
-        return "-"
-    del world.builds[at]
-    for tag in made.tags:
-        # CI keeps to the rule as well: the tag of an open head is made once.
-        if tag == "main" or world.registry.now(made.at, tag) is None:
-            world.registry.put(made.at, tag, made.manifest)
-    return f"{made.at.path} {made.tags[-1][:12]}"
+    made = world.rng.choice(world.builds)
+    return f"{made.at.path} {made.tags[-1][:12]}" if world.finish(made) else "-"
 
 
 # --- operators, credentials and time
 
 
 def _preview_toggled(world: World) -> str:
-    component = world.rng.choice((*COMPONENTS, GHOST))
+    component = world.rng.choice((*COMPONENTS, *(() if world.sound else (GHOST,))))
     if component in world.previewed:
         world.previewed.remove(component)
     else:
@@ -282,7 +310,7 @@ def _clock_set(world: World) -> str:
 
 
 _TABLE: dict[Callable[[World], str], float] = {
-    _pr_opened: 8,
+    pr_opened: 8,
     _pr_pushed: 4,
     _pr_caught_up: 2,
     _pr_pushed_back: 4,
@@ -306,3 +334,18 @@ _TABLE: dict[Callable[[World], str], float] = {
     _clock_set: 0.5,
 }
 _PUBLISHING = {**_TABLE, **GITOPS_EVENTS}
+
+_AIMS = (
+    # Between two pages, and between two readings of them.
+    (re.compile(r"/(pulls|merge_requests)\?.*page="), (_pr_closed, _pr_merged, pr_opened, _pr_reopened)),
+    # Between a decision and the last look before its writes.
+    (re.compile(r"^log.append (observation|decision)"), (_label_toggled, _pr_closed, _pr_pushed, _somebody_tagged)),
+    # Between the intent of a publish and the last look before its pull request.
+    (
+        re.compile(r"^(log.push|gitops.push)"),
+        (
+            _label_toggled, _pr_pushed, _pr_closed, tampered, approval_revoked, approvers_changed,
+            gitops_taken_over, gitops_closed, gitops_merged,
+        ),
+    ),
+)  # fmt: skip

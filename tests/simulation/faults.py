@@ -22,6 +22,7 @@ class Fault(StrEnum):
     UNAUTHORIZED = "401"
     DENIED = "403"
     MISSING = "404"
+    CONFLICT = "409"
     REFUSED = "422"
     REDIRECT = "303 to a login page"
     FAILED = "5xx"
@@ -54,7 +55,9 @@ _ANY: Final = (
 )  # fmt: skip
 GET: Final = (*_ANY, Fault.LOST, Fault.CUT, Fault.ENDLESS)
 """Of a request that reads."""
-SEND: Final = (*_ANY, Fault.LATE, Fault.LATE, Fault.LATE, Fault.TWICE, Fault.REFUSED, Fault.MISSING)
+SEND: Final = (
+    *_ANY, Fault.LATE, Fault.LATE, Fault.LATE, Fault.TWICE, Fault.CONFLICT, Fault.REFUSED, Fault.MISSING,
+)  # fmt: skip
 """Of a request that writes."""
 
 
@@ -62,8 +65,13 @@ SEND: Final = (*_ANY, Fault.LATE, Fault.LATE, Fault.LATE, Fault.TWICE, Fault.REF
 class Weather:
     """How often what happens, per step, in one run."""
 
+    calm: int
+    """So many rounds at first have no faults, and hardly anything happens: what follows meets a world full of work."""
     rounds: int
+    """With those."""
     event: float
+    aimed: float
+    """How often something happens at a step that has to bear just that."""
     fault: float
     write_fault: float
     partial: float
@@ -76,12 +84,19 @@ class Weather:
     """Whether there is one, with a janitor."""
     stale: float
     """How likely a write is shown late."""
+    sticky: float
+    """How likely the call after a faulty one meets the same fault, as it does while a server is down."""
+    only: tuple[Fault, ...]
+    """The faults that there are in this run; every other never strikes."""
 
     @classmethod
     def drawn(cls, rng: Random) -> Weather:
+        calm = rng.choice((0, 7))
         return cls(
-            rounds=rng.randint(8, 20),
+            calm=calm,
+            rounds=calm + rng.randint(8, 20 - calm // 2),
             event=rng.choice((0.02, 0.06, 0.15)),
+            aimed=rng.choice((0.0, 0.1, 0.5)),
             fault=rng.choice((0.0, 0.01, 0.04, 0.1)),
             write_fault=rng.choice((0.0, 0.1, 0.3)),
             partial=rng.choice((0.0, 0.1, 0.3)),
@@ -90,16 +105,31 @@ class Weather:
             takeover=rng.choice((0.0, 0.0, 0.004, 0.02)),
             cluster=rng.random() < 0.3,
             stale=rng.choice((0.0, 0.2, 0.7)),
+            sticky=rng.choice((0.0, 0.0, 0.8)),
+            only=_some_faults(rng),
         )
 
-    def strikes(self, rng: Random, possible: tuple[Fault, ...]) -> Fault | None:
-        """The fault of one call, if any."""
-        if rng.random() < self.crash:
+    def strikes(self, rng: Random, possible: tuple[Fault, ...], before: Fault | None) -> Fault | None:
+        """The fault of one call, if any; `before` is that of the call before it."""
+        write = Fault.LATE in possible
+        if rng.random() < self.crash * (6 if write else 1):
             return rng.choice((Fault.CRASH_BEFORE, Fault.CRASH_AFTER))
+        if before in possible and rng.random() < self.sticky:
+            return before
         if Fault.PARTIAL in possible and rng.random() < self.partial:
             return Fault.PARTIAL
         if Fault.GARBLED in possible and rng.random() < self.garbled:
             return Fault.GARBLED
-        if possible and rng.random() < (self.write_fault if Fault.LATE in possible else self.fault):
-            return rng.choice(possible)
+        if possible and rng.random() < (self.write_fault if write else self.fault):
+            left = [fault for fault in possible if fault in self.only]
+            return rng.choice(left) if left else None
         return None
+
+
+def _some_faults(rng: Random) -> tuple[Fault, ...]:
+    """All of them, or a few: where there are fewer kinds, each of them meets every situation far more often.
+
+    Source: Groce, Zhang, Eide, Chen and Regehr, "Swarm Testing" (2012).
+    """
+    share = rng.choice((1.0, 0.5, 0.15))
+    return tuple(fault for fault in Fault if rng.random() < share)

@@ -48,6 +48,10 @@ def _a_listing_is_read_once(patch: Patch) -> None:
     patch.setattr(forge_pages, "_sweep", sweep)
 
 
+def _what_looks_unchanged_is_not_looked_at_again(patch: Patch) -> None:
+    patch.setattr(forge_pages, "_stood", lambda *_: True)
+
+
 def _a_write_that_is_refused_later_never_happened(patch: Patch) -> None:
     class Refused(Terminal):
         def __init__(self, where: str, response: Any) -> None:
@@ -187,6 +191,7 @@ def _publishing(name: str) -> Callable[[Patch], None]:
 OUTSIDE: Final[tuple[tuple[Callable[[Patch], None], int], ...]] = (
     (_an_empty_last_page_does_not_count, 2),
     (_a_listing_is_read_once, 2),
+    (_what_looks_unchanged_is_not_looked_at_again, 2),
     (_the_branch_of_the_author_is_in_the_title, 5),
     (_publishing("no second look before opening"), 6),
     (_publishing("consumed approvals count"), 6),

@@ -5,7 +5,7 @@ From the log it takes only what was pinned, which the checker has judged when it
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from reconciler.matrix import Cell, State
 from reconciler.ports import Purpose
@@ -44,10 +44,12 @@ def differences(world: World, check: Checker, cells: Iterable[Cell]) -> list[str
     return wrong
 
 
-def needless(cells: Iterable[Cell], asked: Iterable[tuple[Repository, str]]) -> list[tuple[Repository, str]]:
-    """Registry calls for which no cell has a reason."""
-    open_images = {c.image for c in cells if c.state not in (State.RETAGGED, State.BUILT)}
-    return [call for call in asked if call[0] not in open_images]
+def needless(
+    cells: Iterable[Cell], asked: Iterable[tuple[Repository, str]], judged: Collection[Repository]
+) -> list[tuple[Repository, str]]:
+    """Registry calls for which no cell has a reason, and no approval: the facts in `judged` are read anew for those."""
+    reasons = {*judged, *(c.image for c in cells if c.state not in (State.RETAGGED, State.BUILT))}
+    return [call for call in asked if call[0] not in reasons]
 
 
 def _agree(shown: Expected | None, expected: Expected | None) -> bool:

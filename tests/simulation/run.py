@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -25,7 +26,7 @@ from tests.simulation import cluster, events, oracle, ports, replay
 from tests.simulation.check import Checker
 from tests.simulation.cluster import Cluster, ClusterChecks, JanitorRun
 from tests.simulation.content import RELEASES
-from tests.simulation.events_gitops import approve
+from tests.simulation.events_gitops import approve, plan_approved
 from tests.simulation.faults import Fault, Strike, Weather
 from tests.simulation.process import Process, own_machines
 from tests.simulation.schedule import Item, Kind, Schedule
@@ -75,6 +76,7 @@ class Simulation:
         self.weather = Weather.drawn(Random(f"weather {seed}"))
         self.schedule = Schedule(seed, self.weather, items)
         self.world = World(Random(f"world {seed}"))
+        self.events = events.Events(Random(f"events {seed}"), self.world)
         self.check = Checker(self.world)
         self.trace: list[str] = [str(self.weather)]
         self.running: list[str] = []
@@ -119,11 +121,18 @@ class Simulation:
             self.trace.append(f"{process} {call} {subject}")
             return None
         self.step += 1
-        strike = None
-        for item in self.schedule.before_step(self.round, self.step, possible, alone=len(self.running) == 1):
+        strike, doing = None, f"{call} {subject}"
+        aim = process == cluster.PROCESS or bool(events.aims(doing))
+        for item in self.schedule.before_step(self.round, self.step, possible, alone=len(self.running) == 1, aim=aim):
             match item.kind:
-                case Kind.EVENT | Kind.CLUSTER:
-                    self._happen(item)
+                case Kind.EVENT:
+                    self._happen(item, self.events.happens)
+                case Kind.AIMED if process == cluster.PROCESS:
+                    self._happen(item, self.cluster.aimed)
+                case Kind.AIMED:
+                    self._happen(item, partial(self.events.aimed, doing))
+                case Kind.CLUSTER:
+                    self._happen(item, self.cluster.happens)
                 case Kind.TAKEOVER if len(self.running) == 1:
                     self._takeover(process, item)
                 case Kind.FAULT if item.fault is not None:
@@ -135,10 +144,9 @@ class Simulation:
         self.check.publishing.step_begins(process)
         return strike
 
-    def _happen(self, item: Item) -> None:
+    def _happen(self, item: Item, something: Callable[[], str]) -> None:
         self.world.rng.seed(item.seed)
-        happened = self.cluster.happens() if item.kind is Kind.CLUSTER else events.happen(self.world)
-        self.trace.append(f"* {happened}")
+        self.trace.append(f"* {something()}")
         self.check.world_moved()
         self.cluster_checks.world_moved()
         if self.world.rng.random() < 0.1:
@@ -177,12 +185,16 @@ class Simulation:
         return SimulationFailed(self.seed, invariant, what, self.trace, self.schedule.items)
 
     def _live(self) -> None:
+        rather = {self.weather.calm: plan_approved} if self.world.releasing else {}
+        rather[0] = events.pr_opened
         for number in self.schedule.rounds():
             self.round, self.step = number, 0
             for item in self.schedule.before_round(self.round):
                 match item.kind:
-                    case Kind.EVENT | Kind.CLUSTER:
-                        self._happen(item)
+                    case Kind.EVENT:
+                        self._happen(item, partial(self.events.happens, rather.get(number)))
+                    case Kind.CLUSTER:
+                        self._happen(item, self.cluster.happens)
                     case Kind.PASS:
                         self._turn(item)
                     case Kind.JANITOR:
@@ -276,7 +288,7 @@ class Simulation:
             cells = process.report.cells
         if (len(self.check.entries), self.check.puts) != (entries, puts):
             raise Violation(0, f"at rest, yet {self.check.entries[-1].entry.kind.value} was appended")
-        if asked := oracle.needless(cells, self.check.registry_calls):
+        if asked := oracle.needless(cells, self.check.registry_calls, self.check.publishing.waited_for()):
             raise Violation(0, f"at rest, yet the registry was asked for {asked}")
 
     def _judge_log(self) -> None:

@@ -25,6 +25,8 @@ class Kind(StrEnum):
     FAULT = "fault"
     JANITOR = "janitor"
     """The janitor has a run."""
+    AIMED = "aimed"
+    """Something happens that the very step has to bear."""
     CLUSTER = "cluster"
     """Something happens in the cluster."""
     MEDDLE = "meddle"
@@ -54,6 +56,8 @@ class Schedule:
         self._rng = Random(f"schedule {seed}")
         self._weather = weather
         self._drawing = items is None
+        self._fault: Fault | None = None
+        """What befell the newest call."""
         self.items: list[Item] = [] if items is None else list(items)
         self._at: defaultdict[tuple[int, int], list[Item]] = defaultdict(list)
         for item in self.items:
@@ -66,26 +70,32 @@ class Schedule:
         """Events, and the pass."""
         if not self._drawing:
             return self._at[number, 0]
-        events = self._rng.randint(0, 4) + (6 if number == 0 else 0)
+        events = self._rng.randint(0, 1 if 0 < number < self._weather.calm else 4)
+        events += 6 if number in {0, self._weather.calm} else 0
         made = [self._made(number, 0, Kind.EVENT) for _ in range(events)] + [self._made(number, 0, Kind.PASS)]
         if self._weather.cluster:
             made += [self._made(number, 0, Kind.CLUSTER) for _ in range(self._rng.randint(0, 2))]
             made += [self._made(number, 0, Kind.JANITOR)] if self._rng.random() < 0.7 else []
         return made
 
-    def before_step(self, number: int, step: int, possible: tuple[Fault, ...], *, alone: bool) -> list[Item]:
+    def before_step(self, number: int, step: int, possible: tuple[Fault, ...], *, alone: bool, aim: bool) -> list[Item]:
         """What strikes one outside call: events, perhaps another process, at most one fault of those `possible`."""
         if not self._drawing:
             items = self._at[number, step]
             return [i for i in items if (i.fault is None or i.fault in (*possible, *CRASHES))]
         rng, weather, made = self._rng, self._weather, []
+        if number < weather.calm:
+            return made
         while rng.random() < weather.event:
             cluster = self._weather.cluster and rng.random() < 0.3
             made.append(self._made(number, step, Kind.CLUSTER if cluster else Kind.EVENT))
+        if aim and rng.random() < weather.aimed:
+            made.append(self._made(number, step, Kind.AIMED))
         if alone and rng.random() < weather.takeover:
             made.append(self._made(number, step, Kind.TAKEOVER))
-        if (fault := weather.strikes(rng, possible)) is not None:
-            made.append(self._made(number, step, Kind.FAULT, fault))
+        self._fault = weather.strikes(rng, possible, self._fault)
+        if self._fault is not None:
+            made.append(self._made(number, step, Kind.FAULT, self._fault))
         return made
 
     def at_rest(self) -> list[Item]:

@@ -12,10 +12,10 @@ from tests.simulation.mutations import MUTATIONS, Mutation, search
 from tests.simulation.run import SimulationFailed, shortest, simulate
 from tests.simulation.shrink import shrunk
 
-SEEDS = 60
-CHUNK = 20
+SEEDS = 30
+CHUNK = 15
 MUTATION_SEEDS = 150
-"""Here only mutations that are found within so few runs; all of them are run by `make soak`."""
+"""So many runs may find a mutation, should its known seed do so no more; `make soak` tries all of them."""
 
 
 @pytest.mark.parametrize("start", range(0, SEEDS, CHUNK))
@@ -26,9 +26,9 @@ def test_every_invariant_holds_under_faults_and_the_world_comes_to_rest(start: i
         assert sum(getattr(run, what) for run in runs) > 0, what
 
 
-@pytest.mark.parametrize("seed", [3, 11, 17])
-def test_one_seed_gives_one_trace(seed: int) -> None:
-    code = f"from tests.simulation.run import simulate; print('\\n'.join(simulate({seed}).trace))"
+def test_one_seed_gives_one_trace() -> None:
+    run = "from tests.simulation.run import simulate; "
+    code = run + "print(*(line for s in (3, 11, 17) for line in simulate(s).trace), sep='\\n')"
     traces = [
         subprocess.run(
             [sys.executable, "-c", code],
@@ -40,14 +40,14 @@ def test_one_seed_gives_one_trace(seed: int) -> None:
         for hash_seed in ("0", "1")
     ]
     assert traces[0] == traces[1]
-    assert len(traces[0].splitlines()) > 50
+    assert len(traces[0].splitlines()) > 150
 
 
-@pytest.mark.parametrize("mutation", [m for m in MUTATIONS if not m.soak], ids=lambda m: m.name)
+@pytest.mark.parametrize("mutation", [m for m in MUTATIONS if m.found_by is not None], ids=lambda m: m.name)
 def test_a_rule_that_is_broken_on_purpose_is_found(mutation: Mutation) -> None:
-    found, others = search(mutation, MUTATION_SEEDS, mutation.found_by)
-    if found is None:
-        pytest.fail(f"invariant {mutation.invariant} was not found broken in {MUTATION_SEEDS} runs: {others[:3]}")
+    found = search(mutation, MUTATION_SEEDS)
+    if found.seed is None:
+        pytest.fail(f"invariant {mutation.invariant} was not found broken in {found.runs} runs: {found.others[:3]}")
 
 
 def test_each_invariant_is_broken_at_least_once() -> None:

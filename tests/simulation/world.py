@@ -18,7 +18,7 @@ from state.observed import BaselinePolicy, Mode, PullRequest
 from state.oci import Digest, Manifest, Repository, Tag
 from state.quarantine import Acceptance
 from tests.simulation.content import COMPONENTS, IMAGES, Code, build, repository
-from tests.simulation.gitops import GitOps
+from tests.simulation.gitops import POLICIES, GitOps
 
 REPOSITORY_ID = 4711
 MAIN = RefName.branch("main")
@@ -167,25 +167,27 @@ class World:
         self.accepted: set[Digest] = set()
         self.made_of: dict[Digest, str] = {}
         """What each manifest was built from: `main <commit>`, `head <commit>`, or something else."""
-        self.checked = rng.random() < 0.5
+        self.checked = rng.random() < 0.6
         """Whether evidence is asked for at all."""
         self.forge = rng.choice(tuple(ForgeKind))
         self.statuses: dict[str, dict[str, Any]] = {}
         """Head → the status that the forge shows."""
         self.ids_refused = rng.random() < 0.3
         """Whether the git server refuses to send a commit by its id."""
-        self.releasing = self.checked and rng.random() < 0.7
+        self.releasing = self.checked and rng.random() < 0.8
         """Whether release sets are published, and heads with them."""
-        self.gitops = GitOps()
+        self.sound = rng.random() < (0.6 if self.releasing else 0.2)
+        """Every image has a baseline, and CI is quick and hardly ever refused: many heads become whole, then."""
+        self.gitops = GitOps(policy=rng.choice(POLICIES))
         self.mode = self.busy
         self.suspended = False
         self.resting = False
         self.max_writes_per_hour = 1000
         self.baseline = BaselinePolicy.FAITHFUL if rng.random() < 0.25 else BaselinePolicy.MAIN
-        self.previewed = [c for c in COMPONENTS if rng.random() < 0.8] or ["web"]
+        self.previewed = list(COMPONENTS) if self.sound else [c for c in COMPONENTS if rng.random() < 0.8] or ["web"]
         self._version = 0
         start = self.code.commit(
-            (), dict.fromkeys(IMAGES, 0), [i for i in IMAGES if i != "search" or rng.random() < 0.5]
+            (), dict.fromkeys(IMAGES, 0), [i for i in IMAGES if i != "search" or self.sound or rng.random() < 0.5]
         )
         self.tips = {MAIN: start, RELEASE: start, TOPIC: start}
         self.tips_ever: dict[RefName, list[CommitId]] = {b: [t] for b, t in self.tips.items()}
@@ -195,7 +197,7 @@ class World:
         registry.referrers_api = rng.random() < 0.5
         for image in IMAGES:
             at = repository(image)
-            fate = rng.random()
+            fate = 0.0 if self.sound else rng.random()
             if fate < 0.8:
                 manifest = self.built(image, f"main {start}")
                 for tag in ("main", start):
@@ -226,7 +228,7 @@ class World:
         made = build(image, what)
         self.made_of[made.digest] = what
         if self.checked and made.digest not in self.refused:
-            (self.refused if self.rng.random() < 0.12 else self.accepted).add(made.digest)
+            (self.refused if self.rng.random() < (0.02 if self.sound else 0.12) else self.accepted).add(made.digest)
         return made
 
     def next_version(self) -> int:
@@ -242,8 +244,7 @@ class World:
         old, new = self.code.commits[before].versions, self.code.commits[tip].versions
         for image in self.code.commits[tip].images:
             if old.get(image) != new.get(image) or self.registry.now(repository(image), "main") is None:
-                manifest = self.built(image, f"main {tip}")
-                self.builds.append(Build(repository(image), ("main", tip), manifest))
+                self._ordered(Build(repository(image), ("main", tip), self.built(image, f"main {tip}")))
 
     def pushed(self, pr: Pr, head: CommitId) -> None:
         """A pull request has a new head; CI is to build what it changes against its base."""
@@ -254,4 +255,20 @@ class World:
             if self.code.changed(tip, head, image):
                 at = repository(image)
                 if all(b.at != at or head not in b.tags for b in self.builds) and self.registry.now(at, head) is None:
-                    self.builds.append(Build(at, (head,), self.built(image, f"head {head}")))
+                    self._ordered(Build(at, (head,), self.built(image, f"head {head}")))
+
+    def _ordered(self, build: Build) -> None:
+        self.builds.append(build)
+        if self.sound and self.rng.random() < 0.8:
+            self.finish(build)
+
+    def finish(self, build: Build) -> bool:
+        """CI pushes a build, unless somebody may be about to make one of its tags."""
+        if any(tag != "main" and self.is_watched((build.at, CommitId(tag))) for tag in build.tags):
+            return False
+        self.builds.remove(build)
+        for tag in build.tags:
+            # CI keeps to the rule as well: the tag of an open head is made once.
+            if tag == "main" or self.registry.now(build.at, tag) is None:
+                self.registry.put(build.at, tag, build.manifest)
+        return True

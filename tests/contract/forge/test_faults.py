@@ -102,6 +102,22 @@ def test_an_empty_page_that_is_unchanged_tells_the_number_of_now(scripted: Scrip
     assert scripted.listed() == [*range(2, scripted.page_size + 2)]
 
 
+def test_a_list_that_grew_and_shrank_to_pages_that_look_unchanged_is_read_again(scripted: Scripted) -> None:
+    scripted.open(scripted.page_size)
+    scripted.tested.reader.open_pull_requests()
+    scripted.open(1)
+    moved: list[int] = []
+
+    def close_one() -> None:
+        if not moved:
+            moved.append(1)
+            scripted.close_first()
+
+    scripted.before_page(2, close_one)
+    assert scripted.listed() == [*range(2, scripted.page_size + 2)]
+    assert moved
+
+
 def test_a_list_that_never_stands_still_is_not_complete(scripted: Scripted) -> None:
     scripted.open(scripted.page_size + 50)
     scripted.before_page(2, scripted.close_first)

@@ -6,6 +6,7 @@ Everything above it is the product's: sessions, redirects, timeouts, bounds, ret
 from __future__ import annotations
 
 import io
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -77,7 +78,7 @@ class Wire:
             server.faults(seen),
         )
         reply = self._struck(server, seen, strike, timeout[1]) if strike is not None else server.answer(seen)
-        return _response(request, reply, checks.answered())
+        return _response(request, reply, checks.answered(seen.path))
 
     def close(self) -> None:
         """There is nothing to close."""
@@ -99,7 +100,7 @@ class Wire:
                 raise _timed_out()
             case Fault.FAILED if chance.random() < 0.5:
                 return _refused(chance.choice((500, 502, 503, 504)), seen, chance)
-            case Fault.LIMITED | Fault.UNAUTHORIZED | Fault.DENIED | Fault.MISSING | Fault.REFUSED | Fault.REDIRECT:
+            case _ if fault in _STATUS:
                 return _refused(_STATUS[fault], seen, chance)
             case Fault.TWICE:
                 server.answer(seen)
@@ -135,6 +136,7 @@ _STATUS: Final = {
     Fault.UNAUTHORIZED: 401,
     Fault.DENIED: 403,
     Fault.MISSING: 404,
+    Fault.CONFLICT: 409,
     Fault.REFUSED: 422,
     Fault.REDIRECT: 303,
 }
@@ -147,8 +149,12 @@ def _refused(status: int, seen: Seen, chance: Random) -> Reply:
         headers["Retry-After"] = str(chance.choice((1, 5, 40, 600)))
     if status == 303:
         headers["Location"] = f"https://{LOGIN_HOST}/"
-    told = seen.headers.get("authorization", "")
-    return Reply(status, headers, f"no, {told}: {chance.choice(('denied', 'conflict', 'try later'))}".encode())
+    told = f"no, {seen.headers.get('authorization', '')}: {chance.choice(('denied', 'conflict', 'try later'))}"
+    if chance.random() < 0.5:
+        return Reply(status, headers, told.encode())
+    # As registries and as forges say it.
+    raw = json.dumps({"errors": [{"code": "DENIED", "message": told}], "message": told}).encode()
+    return Reply(status, {**headers, "Content-Type": "application/json"}, raw)
 
 
 def _timed_out() -> requests.ReadTimeout:

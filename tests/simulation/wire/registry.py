@@ -63,7 +63,7 @@ class RegistryServer(Server):
 
     def faults(self, seen: Seen) -> tuple[Fault, ...]:
         if seen.method not in {"GET", "HEAD"}:
-            return (*SEND, *[Fault.PARTWAY] * 3) if "tag=" in seen.query else SEND
+            return (*SEND, *[Fault.PARTWAY] * 12) if "tag=" in seen.query else SEND
         if "/manifests/" in seen.path:
             # A 404 for a single tag would be a lie that nobody can see through; a whole repository is hidden instead.
             return (*GET, Fault.GARBLED) if seen.method == "GET" else GET
@@ -180,7 +180,7 @@ class RegistryServer(Server):
         if self._registry.several is not Several.UNKNOWN and at not in self._registry.hidden:
             manifest = Manifest.of(seen.headers["content-type"], seen.body)
             self._land(at, chance.sample(tags, chance.randrange(len(tags))), manifest)
-        if chance.random() < 0.5:
+        if chance.random() < 0.2:
             return error(500, "UNKNOWN", "one of the tags")
         if chance.random() < 0.5:
             self._registry.hidden.add(at)  # the permission is gone, for what comes next as well
