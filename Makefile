@@ -9,6 +9,8 @@ STAMP := $(VENV)/.installed
 REQUIRE ?=
 # A folder with bundles of public projects, to verify them offline; without it those tests are skipped.
 PUBLIC_DATA ?=
+# Not empty: every variant and all examples, as CI does (make test THOROUGH=1).
+THOROUGH ?=
 WORKERS ?= 2
 FUZZER_DIR := .fuzz/lib
 FUZZER := $(FUZZER_DIR)/.installed
@@ -24,9 +26,9 @@ help: ## What there is
 demo: $(STAMP) ## Run the main job on this machine, on real parts
 	@$(BIN)/ameide demo $(DEMO)
 
-test: $(STAMP) ## All tests; those that need Go or another outside program are skipped without it, and say so
+test: $(STAMP) ## All tests, those of a missing outside program skipped; THOROUGH=1 adds variants and examples, as CI does
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -q --require-suites "$(REQUIRE)" \
-		$(if $(PUBLIC_DATA),--public-data="$(PUBLIC_DATA)")
+		$(if $(THOROUGH),--thorough) $(if $(PUBLIC_DATA),--public-data="$(PUBLIC_DATA)")
 
 check: $(STAMP) ## Lint, format, types and import contracts
 	@$(BIN)/ruff check .
@@ -40,7 +42,8 @@ bench: $(STAMP) ## Every figure of the README, as ratios in one run
 simulate: $(STAMP) ## The deterministic simulation: SEEDS=n runs from seed START (0) on, or STEPS=n steps
 	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --steps $(STEPS) --start $(or $(START),0)
 
-soak: $(STAMP) ## Longer runs: many more simulation seeds, each rule broken once, kill -9 at every boundary, every race of a publish, chaos
+soak: $(STAMP) ## Longer runs: all tests thoroughly, many more simulation seeds, each rule broken once, kill -9 at every boundary, every race of a publish, chaos
+	@$(MAKE) --no-print-directory test THOROUGH=1
 	@$(BIN)/python -m tests.simulation --steps 1000000
 	@$(BIN)/python -m tests.simulation --mutations --seeds 10000
 	@$(BIN)/python -m tests.faults --kills 200

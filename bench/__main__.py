@@ -24,6 +24,7 @@ from bench import (
     gitops,
     growth,
     log,
+    peers,
     planner,
     publish,
     requests,
@@ -47,6 +48,7 @@ FIGURES: dict[str, Callable[[Bench], list[Row]]] = {
     "webhook": webhook.run,
     "gitops": gitops.run,
     "status": status.run,
+    "peers": peers.run,
 }
 _STYLES = {Verdict.MET: "green", Verdict.MISSED: "bold red", Verdict.SHOWN: "dim", Verdict.SKIPPED: "yellow"}
 _WIDTH = 150

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Protocol
@@ -38,7 +38,7 @@ FINGERPRINT: Final = Digest.of(b"inputs")
 
 class CarryOut(Protocol):
     def __call__(self, heads: Sequence[CommitId], *, pinning: bool) -> float:
-        """Retag for these heads, a pull request each; the seconds it took. `pinning` logs their decisions first."""
+        """Retag each image for these heads, a pull request each; the seconds. `pinning` logs their decisions first."""
 
 
 class MemoryForge:
@@ -92,8 +92,8 @@ def signed_log(folder: Path, *, fsync: bool = True) -> Iterator[GitLog]:
 
 
 @contextmanager
-def applying(folder: Path, registry: OrasRegistry, manifest: Manifest, repository: Repository) -> Iterator[CarryOut]:
-    """A way to retag `manifest` in `repository` for many heads at once."""
+def applying(folder: Path, registry: OrasRegistry, images: Mapping[Repository, Manifest]) -> Iterator[CarryOut]:
+    """A way to retag these images, each in its repository, for many heads at once."""
     forge = MemoryForge()
     with (
         signed_log(folder) as log,
@@ -103,14 +103,16 @@ def applying(folder: Path, registry: OrasRegistry, manifest: Manifest, repositor
         verifier = NoneVerifier(baseline=Level.NONE, pull_request=Level.NONE)
         targets = Targets(forge, registry, registry, verifier, executor, PrometheusMetrics(), SystemClock())
         applier = Applier(targets, Recorder.opened(log), to_stream(events, SystemClock(), human=False))
+        baselines = {repository: manifest.digest for repository, manifest in images.items()}
 
         def carry_out(heads: Sequence[CommitId], *, pinning: bool) -> float:
             forge.open = {n: PullRequest(n, head, MAIN, 1, 7) for n, head in enumerate(heads, start=1)}
             look = _look(forge, registry)
-            look.reads.manifest(repository, MAIN_TAG)  # as the observation does, which read the baseline
-            look.manifests[repository, manifest.digest] = manifest
-            plan = _plan(forge.open, repository, manifest.digest, pinning=pinning)
-            return seconds(lambda: _do(applier, plan, look, len(heads)))
+            for repository, manifest in images.items():  # as the observation does, which read the baselines
+                look.reads.manifest(repository, MAIN_TAG)
+                look.manifests[repository, manifest.digest] = manifest
+            plan = _plan(forge.open, baselines, pinning=pinning)
+            return seconds(lambda: _do(applier, plan, look, len(heads) * len(images)))
 
         yield carry_out
 
@@ -126,18 +128,18 @@ def _look(forge: MemoryForge, registry: OrasRegistry) -> Look:
     return Look(Snapshot(1, Mode.FILL, False, policy, forge.open_pull_requests()), PassReads(registry))
 
 
-def _plan(pull_requests: dict[int, PullRequest], repository: Repository, baseline: Digest, *, pinning: bool) -> Plan:
+def _plan(pull_requests: dict[int, PullRequest], baselines: Mapping[Repository, Digest], *, pinning: bool) -> Plan:
     actions: list[Action] = []
     for number, pr in pull_requests.items():
         if pinning:
-            actions.append(PinDecision(decision(pr, (repository,), baseline)))
-        actions.append(Retag(repository, pr.head, baseline, (number,)))
+            actions.append(PinDecision(decision(pr, baselines)))
+        actions += (Retag(repository, pr.head, baseline, (number,)) for repository, baseline in baselines.items())
     return Plan(tuple(actions), ())
 
 
-def decision(pr: PullRequest, repositories: Sequence[Repository], baseline: Digest) -> Decision:
+def decision(pr: PullRequest, baselines: Mapping[Repository, Digest]) -> Decision:
     """What is pinned for a head that changes none of these images."""
-    unchanged = tuple(ImageChange(r, False, Why.INPUTS_EQUAL, (), FINGERPRINT, FINGERPRINT) for r in repositories)
+    unchanged = tuple(ImageChange(r, False, Why.INPUTS_EQUAL, (), FINGERPRINT, FINGERPRINT) for r in baselines)
     record = ChangeRecord(TIP, pr.head, (TIP,), TIP, unchanged)
-    images = {r: RetagFrom(baseline, None) for r in repositories}
+    images = {r: RetagFrom(baseline, None) for r, baseline in baselines.items()}
     return Decision(pr.head, (pr.number,), (MAIN,), (record,), Digest.of(b"policy"), dict(images))

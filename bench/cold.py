@@ -9,10 +9,11 @@ from typing import Final
 
 import pygit2
 
-from bench.distribution import PROGRAM, distribution, missing
+from bench.distribution import PROGRAM, distribution, fill, missing
 from bench.measure import Bench, Row, Target, say
 from bench.world import World, world
 from reconciler.matrix import State
+from state.oci import Repository
 
 HEADS: Final = 1000
 IMAGES: Final = 4
@@ -39,7 +40,8 @@ def run(bench: Bench) -> list[Row]:
         heads = _heads(made.code)
         for n in range(IMAGES):
             say(f"  cold: {TAGS} tags of image {n + 1} of {IMAGES}")
-            _fill(folder / "storage/docker/registry/v2/repositories" / f"bench/image-{n:02d}/_manifests/tags", heads)
+            old = (f"old-{n:06d}" for n in range(TAGS - len(heads)))
+            fill(folder / "storage", Repository(f"{host}/bench/image-{n:02d}"), (*heads, *old))
         return _started(made)
 
 
@@ -79,12 +81,3 @@ def _ready(cells: object, number: int) -> bool:
 def _heads(code: Path) -> list[str]:
     repository = pygit2.Repository(str(code))
     return [str(repository.references[f"refs/pull/{n}/head"].target) for n in range(1, HEADS + 1)]
-
-
-def _fill(tags: Path, heads: list[str]) -> None:
-    """Tags as distribution keeps them on disk, all of the digest that `main` has; written faster than pushed."""
-    link = (tags / "main/current/link").read_bytes()
-    for tag in (*heads, *(f"old-{n:06d}" for n in range(TAGS - len(heads)))):
-        current = tags / tag / "current"
-        current.mkdir(parents=True)
-        (current / "link").write_bytes(link)

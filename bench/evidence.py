@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from itertools import count
 from typing import Any, Final
 from urllib.parse import urljoin
@@ -63,43 +63,50 @@ class Image:
 def run(bench: Bench) -> list[Row]:
     if lacking := missing(PROGRAM):
         return [row._replace(note=lacking) for row in (COLD, ALONE, WARM, ATTACH)]
-    with ExitStack() as stack:
-        host = stack.enter_context(distribution(bench.folder("distribution")))
-        pool = stack.enter_context(ThreadPoolExecutor(WORKERS))
-        deployment = Stub()
-        stack.callback(deployment.close)
+    with distribution(bench.folder("distribution")) as host, ThreadPoolExecutor(WORKERS) as pool:
+        images, root = attested(host, BASELINES)
+        return [*_verify(bench, host, images, root, pool), _attach(bench, host, images, pool)]
+
+
+def attested(host: str, number: int) -> tuple[list[Image], bytes]:
+    """So many images, each with a keyless provenance bundle of a private Sigstore deployment, and its trusted root."""
+    deployment = Stub()
+    try:
         sigstore = PrivateSigstore(deployment)
-        deployment.answer = sigstore.serve
-        images = [Image(host, n) for n in range(BASELINES)]
-        with _client(host) as client:
+        images = [Image(host, n) for n in range(number)]
+        with connected(host) as client:
             for image in images:
                 _attach_raw_bundle(client, image, json.dumps(sigstore.signed(image.provenance())).encode())
-        root = json.dumps(sigstore.trusted_root()).encode()
-        return [*_verify(bench, host, images, root, pool), _attach(bench, host, images, pool)]
+        return images, json.dumps(sigstore.trusted_root()).encode()
+    finally:
+        deployment.close()
 
 
 # --- verifying
 
 
-def _verify(bench: Bench, host: str, images: Sequence[Image], root: bytes, pool: ThreadPoolExecutor) -> list[Row]:
+def verifier(client: OrasRegistry, root: bytes) -> EvidenceVerifier:
+    """One that asks for provenance by the workflow that `attested` signs as; nothing verified yet."""
+    authority = RootAuthority.from_bytes(root, "root", transparency_log=True)
     policy = ClaimsPolicy(Purpose.BASELINE, Level.PROVENANCE, REPOSITORY, None, ISSUER, WORKFLOW)
-    policies = {p: policy._replace(purpose=p) for p in Purpose}
+    return EvidenceVerifier(client, authority, {p: policy._replace(purpose=p) for p in Purpose}, SystemClock())
+
+
+def verify_all(made: EvidenceVerifier, images: Sequence[Image], pool: ThreadPoolExecutor) -> None:
+    """Raises RuntimeError where a baseline is not accepted."""
+    for verdict in pool.map(lambda i: made.verify(Purpose.BASELINE, i.repository, i.digest, None), images):
+        if verdict.outcome is not Outcome.ACCEPTED:
+            raise RuntimeError(verdict.reason)
+
+
+def _verify(bench: Bench, host: str, images: Sequence[Image], root: bytes, pool: ThreadPoolExecutor) -> list[Row]:
     warm: list[float] = []
 
     def ours() -> float:
-        authority = RootAuthority.from_bytes(root, "root", transparency_log=True)
-        with _client(host) as client:
-            verifier = EvidenceVerifier(client, authority, policies, SystemClock())
-
-            def all_of_them() -> None:
-                for verdict in pool.map(
-                    lambda i: verifier.verify(Purpose.BASELINE, i.repository, i.digest, None), images
-                ):
-                    if verdict.outcome is not Outcome.ACCEPTED:
-                        raise RuntimeError(verdict.reason)
-
-            took = seconds(all_of_them)
-            warm.append(seconds(all_of_them))
+        with connected(host) as client:
+            made = verifier(client, root)
+            took = seconds(lambda: verify_all(made, images, pool))
+            warm.append(seconds(lambda: verify_all(made, images, pool)))
             return took
 
     peers = {
@@ -127,7 +134,7 @@ def _sigstore_alone(images: Sequence[Image], root: bytes, pool: ThreadPoolExecut
     from sigstore.verify import Verifier, policy
     from sigstore_models.trustroot.v1 import TrustedRoot as Model
 
-    verifier = Verifier(trusted_root=TrustedRoot(Model.from_json(root)))
+    alone = Verifier(trusted_root=TrustedRoot(Model.from_json(root)))
     identity = policy.Identity(identity=f"{WORKFLOW}@refs/heads/main", issuer=ISSUER)
     with requests.Session() as session:
         session.trust_env = False
@@ -139,7 +146,7 @@ def _sigstore_alone(images: Sequence[Image], root: bytes, pool: ThreadPoolExecut
             url = urljoin(image.base, f"manifests/{listed['manifests'][0]['digest']}")
             layer = session.get(url, headers=accept).json()["layers"][0]["digest"]
             bundle = Bundle.from_json(session.get(urljoin(image.base, f"blobs/{layer}")).content)
-            verifier.verify_dsse(bundle, identity)
+            alone.verify_dsse(bundle, identity)
             if whole:
                 index = session.get(urljoin(image.base, f"manifests/{image.digest}"), headers=accept).json()
                 for row in index["manifests"]:
@@ -167,7 +174,7 @@ def _attach(bench: Bench, host: str, images: Sequence[Image], pool: ThreadPoolEx
 
     def ours() -> float:
         cleared()
-        with _client(host) as client:
+        with connected(host) as client:
             attacher = Attacher(client, signer, KeyAuthority([signer.public_key]))
             manifests = {i: client.manifest(i.repository, i.digest) for i in images}
 
@@ -243,7 +250,7 @@ def _good(answer: Any) -> Any:
 
 
 @contextmanager
-def _client(host: str) -> Iterator[OrasRegistry]:
+def connected(host: str) -> Iterator[OrasRegistry]:
     limits = Limits(writes_per_s=None)
     client = OrasRegistry(host, plain_http=True, limits=limits, clock=SystemClock(), random=SystemRandom())
     try:

@@ -112,7 +112,7 @@ def _slow(bench: Bench, image: Image) -> Row:
 def _apply(bench: Bench, image: Image) -> Iterator[Row]:
     with ExitStack() as stack:
         registry = stack.enter_context(_adapter(image.repository.host))
-        carry_out = stack.enter_context(applying(bench.folder("apply"), registry, image.manifest, image.repository))
+        carry_out = stack.enter_context(applying(bench.folder("apply"), registry, {image.repository: image.manifest}))
         peers = _raw(stack, image, (_premise, _put, _read_back), (8, 16))
         for row, pinning in ((APPLY, False), (PINNED, True)):
             ours = partial(_carried_out, carry_out, pinning=pinning)

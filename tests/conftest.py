@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import pytest
-from hypothesis import settings
 
+from tests.thorough import set_thorough, thorough
 from tools import argocd_crds, go_tools, kubernetes_client
 
 pytest_plugins: list[str] = [
@@ -45,10 +45,6 @@ class Program(NamedTuple):
     called: str
     remedy: str
 
-
-# How long an example takes says how busy the machine is.
-settings.register_profile("ameide", deadline=None)
-settings.load_profile("ameide")
 
 PROGRAMS: Final = {
     # Without root it asks for subordinate ids and a kernel that lets it use them.
@@ -92,10 +88,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="DIR",
         help="a folder with bundles of public projects (tests/contract/evidence/test_public_data.py)",
     )
+    parser.addoption("--thorough", action="store_true", help="every variant and all examples (CI does)")
     parser.addoption("--bless", action="store_true", help="rewrite the golden files; review the difference")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    set_thorough(bool(config.getoption("--thorough")))
     required = {name for name in str(config.getoption("--require-suites")).split(",") if name}
     if unknown := required - set(PROGRAMS):
         raise pytest.UsageError(f"--require-suites: unknown {sorted(unknown)}, known are {sorted(PROGRAMS)}")
@@ -105,7 +103,11 @@ def pytest_configure(config: pytest.Config) -> None:
             raise pytest.UsageError(f"suite {name} is required, but {program.called} is missing: {program.remedy}")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not thorough():
+        left_out = [item for item in items if item.get_closest_marker("thorough") is not None]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item.get_closest_marker("thorough") is None]
     # The longest begin first: at the end of a run one worker would finish them alone.
     items.sort(key=lambda item: "faults" not in item.path.parts)
     for name, program in PROGRAMS.items():

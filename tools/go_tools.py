@@ -2,7 +2,8 @@
 """Build the Go programs of the interop suites once, and say where they are. Needs Go and its module proxy; no package.
 Gitea needs a C compiler besides.
 
-    tools/go_tools.py          build what is missing, print each program's path
+    tools/go_tools.py             build what is missing of the suites' programs, print each program's path
+    tools/go_tools.py NAME...     build these alone, e.g. the peers of `bench/peers.py`, which no suite needs
 
 They lie in `${XDG_CACHE_HOME:-~/.cache}/ameide-tools/<program>-<version>/` and are found there by the tests.
 Versions are pinned here; Go checks each module against its checksum database.
@@ -49,13 +50,26 @@ TOOLS: Final = {
     "gitea": Tool("code.gitea.io/gitea", "v1.26.0", "sqlite sqlite_unlock_notify", ("options", "public", "templates")),
 }
 
+PEERS: Final = {
+    "crane": Tool("github.com/google/go-containerregistry/cmd/crane", "v0.22.1"),
+    "regctl": Tool("github.com/regclient/regclient/cmd/regctl", "v0.11.7"),
+    "regsync": Tool("github.com/regclient/regclient/cmd/regsync", "v0.11.7"),
+}
+"""Programs that benchmarks alone use: built when they are named."""
+_ALL: Final = {**TOOLS, **PEERS}
+
 
 def path_of(name: str) -> Path:
     """Where the program `name` lies once it is built."""
-    tool = TOOLS[name]
+    tool = _ALL[name]
     given = os.environ.get("XDG_CACHE_HOME", "")
     cache = Path(given) if Path(given).is_absolute() else Path.home() / ".cache"
     return cache / "ameide-tools" / f"{name}-{tool.version}" / tool.package.rpartition("/")[2]
+
+
+def version_of(name: str) -> str:
+    """The pinned version."""
+    return _ALL[name].version
 
 
 def find(name: str) -> Path | None:
@@ -68,7 +82,7 @@ def build(name: str) -> Path:
     """Build `name` unless it is there. Raises CalledProcessError if Go cannot."""
     if found := find(name):
         return found
-    tool, path = TOOLS[name], path_of(name)
+    tool, path = _ALL[name], path_of(name)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:  # a build that is cut short leaves no program
         if tool.local:
@@ -109,19 +123,23 @@ def _build_in_place(tool: Tool, program: Path, home: Path) -> None:
                 shutil.copyfile(Path(folder) / file, to / file)
 
 
-def main() -> int:
-    """Build all; 0 when all are there, 1 when one cannot be built."""
-    if any(find(name) is None for name in TOOLS) and shutil.which("go") is None:
+def main(names: list[str]) -> int:
+    """Build these, or all of the suites; 0 when all are there, 1 when one cannot be built, 2 when there is no such."""
+    if unknown := [name for name in names if name not in _ALL]:
+        print(f"go_tools: no program {', '.join(unknown)}; there are {', '.join(_ALL)}", file=sys.stderr)
+        return 2
+    wanted = names or list(TOOLS)
+    if any(find(name) is None for name in wanted) and shutil.which("go") is None:
         print("go_tools: go is not on PATH. Debian: apt-get install golang · macOS: brew install go", file=sys.stderr)
         return 1
-    for name in TOOLS:
+    for name in wanted:
         try:
             print(f"{name}: {build(name)}", flush=True)
         except subprocess.CalledProcessError as error:
-            print(f"go_tools: {name} {TOOLS[name].version} could not be built: {error}", file=sys.stderr)
+            print(f"go_tools: {name} {_ALL[name].version} could not be built: {error}", file=sys.stderr)
             return 1
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from reconciler.approval.envelopes import verify
 from reconciler.approval.policy import parse_policy
 from reconciler.approval.signatures import Signers
 from tests.contract.evidence.support import believing
+from tests.fixtures import warm_cli
 from tests.fixtures.approvals import ENVIRONMENT, GATE, HEAD, ISSUER, OTHER
 from tests.fixtures.approver_machine import Machine
 from tests.fixtures.carrier import AUDIENCE, token
@@ -87,7 +87,7 @@ class Runner:
             "ACTIONS_ID_TOKEN_REQUEST_URL": f"{issuer.url}/token?api-version=2",
             "GITHUB_ACTIONS": "true",
         }
-        self.stub("ameide", f"exec {sys.executable} -c 'from reconciler.cli import main; main()' \"$@\"")
+        warm_cli.caller(self.bin / "ameide")
         # What is installed is the checkout: `python3 -m venv` makes a directory with a pip that notes what it is told.
         self.stub("python3", 'mkdir -p "$3/bin" && cp "$(dirname "$0")/pip" "$3/bin/pip"')
         self.stub("pip", f'echo "$@" > {root}/pip-arguments')

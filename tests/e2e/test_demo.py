@@ -15,6 +15,7 @@ import pytest
 
 from reconciler.adapters.forge_local_writer import LocalPullRequests
 from reconciler.demo.world import COMPONENTS, IMAGES, MAIN, pin_file
+from tests.fixtures import warm_cli
 from tests.fixtures.shop import command, eventually, serving, tree_bytes
 
 
@@ -29,15 +30,7 @@ def environment(home: Path, **more: str) -> dict[str, str]:
 
 
 def ameide(home: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(*arguments),
-        env=environment(home, **more),
-        cwd=home,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return warm_cli.run(arguments, environment(home, **more), home)
 
 
 class Told:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -22,10 +22,10 @@ from reconciler.demo.world import REPOSITORY_ID
 from reconciler.role_log import reconciler_log
 from reconciler.settings import load
 from tests.conftest import PROGRAMS
+from tests.fixtures import warm_cli
 from tests.fixtures.audited import Audited
 from tests.fixtures.docs_commands import PAGES, Block, blocks_of, run
 from tests.fixtures.shop import DOCS, LOG_REF, Shop
-from tests.fixtures.warm_cli import warm_cli
 
 
 class YearAgo(SystemClock):
@@ -57,10 +57,9 @@ def environment(home: Path, programs: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory for PATH with the `ameide` of this checkout in it."""
-    with warm_cli(tmp_path_factory.mktemp("cli")) as made:
-        yield made
+    return warm_cli.caller(tmp_path_factory.mktemp("cli") / "ameide").parent
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from reconciler.adapters.clock import SystemClock
 from reconciler.adapters.evidence_key import KeySigner
 from reconciler.adapters.handed_over import HandedOverFiles
 from reconciler.adapters.registry_oras import OrasRegistry
@@ -20,19 +21,23 @@ from reconciler.evidence.attaching import Attacher, Statement
 from reconciler.evidence.bundles import parse_bundle
 from reconciler.evidence.carrying import Carrier
 from reconciler.evidence.claims import ClaimsPolicy
+from reconciler.evidence.finding import EMPTY_BLOB, attach_manifest
+from reconciler.evidence.found import BUNDLE_MEDIA_TYPE
 from reconciler.evidence.keys import KeyAuthority
 from reconciler.evidence.summary import summary
+from reconciler.evidence.trusted_root import RootAuthority
 from reconciler.evidence.verifying import EvidenceVerifier
 from reconciler.ports import Purpose
 from state.git import CommitId, RefName
 from state.observed import How
-from state.oci import Digest, Repository, Tag
+from state.oci import Descriptor, Digest, Repository, Tag
 from state.release_set import PREDICATE_TYPE, ReleasedImage, ReleaseSet
-from state.statement import SPDX, VERIFICATION_SUMMARY, build, parse
+from state.statement import SLSA_PROVENANCE_V1, SPDX, VERIFICATION_SUMMARY, build, parse
 from state.verdict import Level, Outcome, Refusal
 from tests.contract.registry.support import Connect, ManualClock, connect
 from tests.fixtures.evidence import provenance_v1, statement
 from tests.fixtures.proving import spdx
+from tests.fixtures.sigstore import ISSUER, REPOSITORY, WORKFLOW, PrivateSigstore
 from tools import go_tools
 
 REVISION = CommitId("1" * 40)
@@ -304,3 +309,40 @@ def test_no_bundle_hides_the_older_signature_of_another_signer(
     )
     assert (carried.ready, "first bundle" in carried.blocked) == ((), True)
     run("cosign", "verify", "--key", str(cosign_key), OFFLINE, image.reference)
+
+
+@pytest.mark.cosign
+@pytest.mark.parametrize("log", [1, 2])
+def test_keyless_provenance_counts_for_cosign_and_for_us_by_the_same_trusted_root(  # noqa: PLR0917
+    image: Image, tmp_path: Path, run: Run, client: Connect, private_sigstore: PrivateSigstore, log: int
+) -> None:
+    made, root = client(image.repository.host), tmp_path / "root.json"
+    root.write_text(json.dumps(private_sigstore.trusted_root()))
+    said = statement(image.digest, SLSA_PROVENANCE_V1, provenance_v1(source=REPOSITORY, revision=REVISION))
+    attach(made, image, json.dumps(private_sigstore.signed(said, log=log)).encode())
+    policies = {p: ClaimsPolicy(p, Level.PROVENANCE, REPOSITORY, None, ISSUER, WORKFLOW) for p in Purpose}
+    authority = RootAuthority.from_bytes(root.read_bytes(), "root", transparency_log=True)
+    verdict = EvidenceVerifier(made, authority, policies, SystemClock()).verify(
+        Purpose.BASELINE, image.repository, image.digest, None
+    )
+    assert (verdict.outcome, verdict.reason) == (Outcome.ACCEPTED, "")
+
+    def verified(ref: str, *, ok: bool) -> None:
+        identity = ("--certificate-identity", f"{WORKFLOW}@{ref}", "--certificate-oidc-issuer", ISSUER)
+        times = ("--use-signed-timestamps",) if log == 2 else ()
+        asked = ("--trusted-root", str(root), *times, "--type", "slsaprovenance1", *identity)
+        run("cosign", "verify-attestation", *asked, image.reference, ok=ok)
+
+    verified(MAIN, ok=True)
+    verified("refs/heads/other", ok=False)
+
+
+def attach(client: OrasRegistry, image: Image, bundle: bytes) -> None:
+    """A bundle as any publisher attaches it."""
+    manifest = client.manifest(image.repository, image.digest)
+    assert manifest is not None
+    layer = client.put_blob(image.repository, bundle)
+    client.put_blob(image.repository, EMPTY_BLOB)
+    described = Descriptor(BUNDLE_MEDIA_TYPE, layer.digest, layer.size)
+    artifact, referrer = attach_manifest(manifest.descriptor, described, SLSA_PROVENANCE_V1)
+    client.put_artifact(image.repository, artifact, image.digest, referrer)

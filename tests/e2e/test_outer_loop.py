@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from reconciler.demo.world import MAIN, pin_file
 from reconciler.primitive.names import Kind
 from state.git import CommitId, RefName
 from state.oci import OCI_INDEX, Digest
+from tests.fixtures import warm_cli
 from tests.fixtures.approving import Approving
 from tests.fixtures.lane import config as lane_config
 from tests.fixtures.primitives import environment, implement, replace
@@ -77,15 +77,7 @@ class Loop:
         return made.stdout.strip()
 
     def ameide(self, *arguments: str) -> Any:
-        made = subprocess.run(
-            [sys.executable, "-c", "from reconciler.cli import main; main()", *arguments, "--json"],
-            cwd=self.work,
-            env=environment(PYTHONPATH=str(Path(__file__).parents[2])),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=600,
-        )
+        made = warm_cli.run([*arguments, "--json"], environment(), self.work, timeout=600)
         assert made.returncode == 0, made.stdout + made.stderr
         return json.loads(made.stdout)
 

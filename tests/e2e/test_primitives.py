@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from reconciler.primitive.names import Kind, Language, Primitive
+from tests.fixtures import warm_cli
 from tests.fixtures.primitives import NAME, environment, implement, repository, tree_hash, written
 
 SUITES = {
@@ -25,16 +25,7 @@ GO_KINDS = [kind for kind in Kind if Primitive(kind, NAME).language is Language.
 
 
 def ameide(cwd: Path, *arguments: str, **more: str) -> tuple[int, str, str]:
-    command = [sys.executable, "-c", "from reconciler.cli import main; main()", "primitive", *arguments]
-    done = subprocess.run(
-        command,
-        cwd=cwd,
-        env=environment(PYTHONPATH=str(Path(__file__).parents[2]), **more),
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
+    done = warm_cli.run(["primitive", *arguments], environment(**more), cwd, timeout=600)
     return done.returncode, done.stdout, done.stderr
 
 

@@ -51,7 +51,7 @@ def main() -> int:
                 ended = matrix.cut(range(1, matrix.whole() + 1))
             say(f"ended a publish before each of {ended} steps")
             with open_bench(root / "answers") as bench:
-                say(f"killed at {every_answer(bench, each=True)} answers")
+                say(f"killed at {every_answer(bench)} answers")
             with ExitStack() as stack:
                 (root / "home").mkdir()
                 made_forks = stack.enter_context(forks(command_kills.environment(root / "home"), root / "stderr"))

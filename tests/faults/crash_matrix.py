@@ -39,6 +39,12 @@ ANSWERED = {"HEAD head tag": 10, "PUT head tag": 3, "receive to log remote": 2}
 """Answers of the servers that a run waits for, and how many of each."""
 
 
+EFFECTS = (
+    "link log branch", "rename remembered tip", "send PUT head tag", "send receive to log remote", "link status ref",
+)  # fmt: skip
+"""Where what was decided, written or told becomes known: the log, what is remembered of it, tag, remote and status."""
+
+
 class Start(StrEnum):
     FIRST = "first"
     LATER = "later"
@@ -104,13 +110,24 @@ def every_kind(bench: Bench, start: Start, part: slice) -> int:
     return len(kinds)
 
 
-def every_answer(bench: Bench, *, each: bool) -> int:
+def every_effect(bench: Bench) -> int:
+    """Kill once before each effect, and once behind each that a server has not answered for. The number of kills."""
+    matrix = Matrix(bench, Start.LATER)
+    kinds = Counter(matrix.whole())
+    for number, kind in enumerate(EFFECTS):
+        assert matrix.cut(kind=kind, nth=(kinds[kind] + 1) // 2, family=bool(number % 2)), kind
+    for kind, times in ANSWERED.items():
+        assert matrix.cut(answer=kind, nth=times), f"answer {kind} {times}"
+    return len(EFFECTS) + len(ANSWERED)
+
+
+def every_answer(bench: Bench) -> int:
     """Kill where the effect is there and the answer is not. The number of kills."""
     matrix = Matrix(bench, Start.LATER)
     matrix.whole()
     deaths = 0
     for kind, times in ANSWERED.items():
-        for nth in range(1, times + 1) if each else (times,):
+        for nth in range(1, times + 1):
             assert matrix.cut(answer=kind, nth=nth), f"answer {kind} {nth}"
             deaths += 1
     return deaths

@@ -19,8 +19,11 @@ from state.errors import Denied, Unavailable
 from state.git import CommitId
 from state.oci import Manifest, Repository, Tag
 from tests.fixtures.shop import Death, Ports, Shop, cells, changes, open_shop
+from tests.thorough import thorough
 
 EFFECTS = frozenset({"log.append", "log.push", "registry.put_manifest"})
+CUT_OFF = None if thorough() else EFFECTS
+"""Reading leaves the world as it is: a death before a read is one before the next call that has an effect."""
 PREVIEWED = ("billing", "orders", "web")
 
 
@@ -160,7 +163,7 @@ def test_death_before_any_call_of_a_pass_heals_at_the_next_start(stage: Stage) -
     while True:
         calls += 1
         scene = stage.next()
-        process = stage.dies(calls)
+        process = stage.dies(calls, CUT_OFF)
         stage.heals(scene)
         if not process.dead:
             break
@@ -168,7 +171,7 @@ def test_death_before_any_call_of_a_pass_heals_at_the_next_start(stage: Stage) -
     made = Counter(process.calls)
     assert made["log.append"] == len(["observation", "tombstone", "decision", "outcome", "intent", "outcome"])
     assert made["registry.put_manifest"] == 2
-    assert calls == len(process.calls) + 1
+    assert calls == len([c for c in process.calls if CUT_OFF is None or c in CUT_OFF]) + 1
 
 
 def test_death_in_the_middle_of_recovering_heals_at_the_start_after_it(stage: Stage) -> None:

@@ -16,8 +16,9 @@ import pytest
 from tests.faults import command_kills
 from tests.faults.forks import Forks, forks, killed_along_the_way
 from tests.fixtures.janitor import Bench
+from tests.thorough import thorough
 
-KILLS = 2
+KILLS = 2 if thorough() else 1
 
 
 @pytest.fixture(scope="module")

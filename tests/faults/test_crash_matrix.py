@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.crash_matrix import KINDS, Start, every_answer, every_kind
+from tests.faults.crash_matrix import ANSWERED, EFFECTS, KINDS, Start, every_effect, every_kind
 from tests.faults.kill_bench import Bench, open_bench
 
 
@@ -17,10 +17,11 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
         yield made
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("part", range(3))
 def test_killed_at_any_kind_of_boundary_the_next_pass_finishes_what_was_begun(bench: Bench, part: int) -> None:
     assert every_kind(bench, Start.LATER, slice(part, None, 3)) >= len(KINDS)
 
 
-def test_killed_when_a_server_has_acted_but_not_answered_the_next_pass_finds_the_effect(bench: Bench) -> None:
-    assert every_answer(bench, each=False) == 3
+def test_killed_before_each_effect_or_its_answer_the_next_pass_finishes_what_was_begun(bench: Bench) -> None:
+    assert every_effect(bench) == len(EFFECTS) + len(ANSWERED)

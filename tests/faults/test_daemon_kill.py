@@ -6,8 +6,9 @@ from pathlib import Path
 
 from tests.faults.kill_bench import open_bench
 from tests.faults.kill_loop import random_kills
+from tests.thorough import thorough
 
-KILLS = 10
+KILLS = 10 if thorough() else 3
 SEED = 20_260_105
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pygit2
@@ -16,7 +16,7 @@ from state.entry import Kind
 from state.errors import Unavailable
 from state.git import CommitId
 from tests.faults.test_log_crash import small_disk
-from tests.fixtures.shop import DOCS, IMAGE_NAMES, LOG_REF, Shop, tree_bytes
+from tests.fixtures.shop import DOCS, IMAGE_NAMES, LOG_REF, Shop, open_shop, tree_bytes
 
 assert small_disk
 Tamper = Callable[[pygit2.Repository, list[CommitId]], object]
@@ -60,19 +60,27 @@ def content(files: dict[str, bytes]) -> dict[str, bytes]:
     return {name: raw for name, raw in files.items() if not name.endswith("flock")}
 
 
+@pytest.fixture(scope="module")
+def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    """One shop with a log, for all that is done to it; each leaves it healed."""
+    with open_shop(tmp_path_factory.mktemp("lasting") / "shop") as made:
+        made.opens("old", DOCS)
+        with made.reconciler() as running:
+            running.until_quiet()
+        yield made
+
+
 @pytest.mark.parametrize("kind", TAMPERINGS)
 def test_on_a_log_that_was_tampered_with_nothing_starts_and_nothing_is_written(
-    shop: Shop, capsys: pytest.CaptureFixture[str], kind: str
+    lasting: Shop, capsys: pytest.CaptureFixture[str], kind: str
 ) -> None:
-    shop.opens("old", DOCS)
-    with shop.reconciler() as running:
-        running.until_quiet()
+    shop = lasting
     kept = shop.root / "kept.git"
     shutil.copytree(shop.log, kept)
     tamper, said = TAMPERINGS[kind]
     ids = [e.id for e in shop.entries()]
     tamper(pygit2.Repository(str(shop.log)), ids)
-    _, head = shop.opens("new", {"README.md": "newer\n"})
+    number, head = shop.opens(f"new-{len(ids)}", {"README.md": f"{len(ids)}\n"})
     before = tree_bytes(shop.log)
 
     with shop.requests_made() as made, pytest.raises(SystemExit) as ended:
@@ -90,6 +98,7 @@ def test_on_a_log_that_was_tampered_with_nothing_starts_and_nothing_is_written(
         assert running.until_quiet().converged
     assert shop.tags(head) == {image: shop.main(image) for image in IMAGE_NAMES}
     shop.verified()
+    shop.pulls.close(number)
 
 
 def test_a_log_on_a_full_disk_keeps_every_write_back_and_is_made_up_for(shop: Shop, small_disk: Path) -> None:

@@ -26,9 +26,16 @@ class Scope(NamedTuple):
     crashes: int | None
     """How many crashes of one publish at most; None for any number."""
     events: tuple[str, ...] = tuple(events.EVENTS)
+    every: int = 1
+    """Each event before one call in so many; before each call there is one event or another."""
+
+    def struck(self, number: int, calls: int) -> range:
+        """Before which calls the event of this number happens."""
+        return range(number % self.every, calls, self.every)
 
 
 IN_TEST: Final = Scope((1, 8), HOSTS, crashes=2)
+IN_SHORT: Final = IN_TEST._replace(every=4)
 IN_SOAK: Final = Scope(None, HOSTS, crashes=None)
 
 
@@ -70,8 +77,8 @@ def close(matrix: Matrix, found: list[tuple[str, Left]], deepest: int | None = N
 def events_at_each_call(matrix: Matrix, scope: Scope) -> None:
     """One event; and the process may die at every later call."""
     calls = len(whole(matrix).names)
-    for name in scope.events:
-        for at in range(calls):
+    for number, name in enumerate(scope.events):
+        for at in scope.struck(number, calls):
             run = f"{name} before call {at}"
             ran = matrix.run(run, beginning(), "here", Strike(at, Side.BEFORE, events.EVENTS[name]))
             matrix.settle(ran.world, run, scope.hosts, again=True)
@@ -82,8 +89,9 @@ def events_at_each_call(matrix: Matrix, scope: Scope) -> None:
 
 def events_while_no_process_lives(matrix: Matrix, scope: Scope) -> None:
     """A crash, then the event, then a fresh process."""
-    for left in whole(matrix).left:
-        for name in scope.events:
+    found = whole(matrix).left
+    for number, name in enumerate(scope.events):
+        for left in (found[at] for at in scope.struck(number, len(found))):
             world = left.world.copy()
             events.EVENTS[name](world)
             world.note()
@@ -93,9 +101,9 @@ def events_while_no_process_lives(matrix: Matrix, scope: Scope) -> None:
 def moved_and_back(matrix: Matrix, scope: Scope) -> None:
     """What moved is again as it was, some calls later, or at rest."""
     calls = len(whole(matrix).names)
-    for name in (n for n in events.COMES_BACK if n in scope.events):
+    for number, name in enumerate(n for n in events.COMES_BACK if n in scope.events):
         event = Strike(0, Side.BEFORE, events.EVENTS[name])
-        for at in range(calls):
+        for at in scope.struck(number, calls):
             there = event._replace(at=at)
             for later in range(at + 1, calls) if scope.far is None else [at + far for far in scope.far]:
                 run = f"{name} before call {at}, and back before call {later}"

@@ -7,20 +7,21 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from reconciler.admission import REFUSALS, Head, Tier, admit, tier_of
 from state.git import CommitId, RefName
 from state.hold import Reason
 from state.observed import Listing, PullRequest, Snapshot
 from state.plan import Hold
+from tests.thorough import examples
 from tests.unit.strategies import FORK, HEADS, HERE, MAIN, RELEASE, pull_request, snapshot, snapshots
 
 A, B = HEADS
 OURS = pull_request(1, A)
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(snapshots())
 def test_every_open_pull_request_is_admitted_or_held_exactly_once(seen: Snapshot) -> None:
     made = admit(seen)
@@ -28,7 +29,7 @@ def test_every_open_pull_request_is_admitted_or_held_exactly_once(seen: Snapshot
     assert sorted(numbers) == sorted(pr.number for pr in seen.listing.pull_requests)
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(snapshots())
 def test_heads_come_newest_pull_request_first_and_each_once(seen: Snapshot) -> None:
     made = admit(seen).heads

@@ -7,13 +7,14 @@ from enum import StrEnum
 
 import pytest
 import rfc8785
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from state import canonical
 from state.errors import InvalidValue
+from tests.thorough import examples
 
-many = settings(max_examples=120, deadline=None)
+many = examples(120)
 INT_MAX = 2**53 - 1
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 KEYS = st.text(st.characters(max_codepoint=127))

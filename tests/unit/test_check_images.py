@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.cli import main
@@ -16,6 +16,7 @@ from reconciler.gitops.documents import read
 from reconciler.gitops.image_places import RULES, findings
 from reconciler.gitops.screen import is_suspect, suspects
 from state.errors import ConfigError
+from tests.thorough import examples
 
 DIGEST = "sha256:" + "ab" * 32
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -188,7 +189,7 @@ ref: {GOOD}|  spec: {{image: {GOOD}}}|\u2028image: nginx|# a\u0085image: nginx|#
 pieces = st.sampled_from([piece for line in PIECES.split("\n") for piece in line.split("|")] + ["a: |"])
 
 
-@settings(deadline=None, max_examples=300)
+@examples(300)
 @given(st.lists(pieces, max_size=7), st.sampled_from(["\n", "\r\n"]))
 def test_what_the_screen_lets_pass_holds_nothing_forbidden(lines: list[str], end: str) -> None:
     raw = end.join(lines).encode()

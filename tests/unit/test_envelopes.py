@@ -41,6 +41,7 @@ from tests.fixtures.approvals import (
     statement_of,
 )
 from tests.fixtures.evidence import BUNDLE_TYPE, hint_of
+from tests.thorough import examples
 
 SIGNERS = Signers(POLICY)
 PAYLOAD = approval.payload(approves())
@@ -309,7 +310,7 @@ def test_any_member_may_be_anything_and_is_refused_or_as_before(member: str, val
             verify(raw, SIGNERS)
 
 
-@settings(deadline=None, max_examples=300)
+@examples(300)
 @given(st.integers(0, len(GOOD) - 1), st.binary(min_size=1, max_size=2))
 def test_no_change_of_bytes_makes_another_marker(at: int, put: bytes) -> None:
     raw = GOOD[:at] + put + GOOD[at + len(put) :]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import subprocess
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from state.errors import InvalidValue
 from state.git import CommitId, RefName
+from tests.thorough import examples
 
 HEX = "0123456789abcdef0123456789abcdef01234567"
 
@@ -40,7 +41,7 @@ WORDS = st.sampled_from(
 CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\x00")
 
 
-@settings(max_examples=250, deadline=None)
+@examples(250)
 @given(st.lists(WORDS | CHARACTERS, min_size=1, max_size=7).map("".join))
 @example("heads/a.lock/b")
 @example("heads/a\n")

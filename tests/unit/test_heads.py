@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from reconciler.admission import admit
 from reconciler.heads import Examiner, Work
@@ -15,6 +15,7 @@ from state.decision import AwaitBuild, RetagFrom, Unresolved
 from state.hold import Reason
 from state.observed import Absent, BaselinePolicy, How, Present, Recorded, Snapshot, TagState, Unknown
 from state.quarantine import Breach
+from tests.thorough import examples
 from tests.unit.strategies import (
     ACCEPTED,
     BASELINES,
@@ -199,7 +200,7 @@ def test_baselines_are_read_for_unchanged_images_that_are_not_decided() -> None:
         assert Examiner(seen).baselines_needed(head) == needed
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(snapshots())
 def test_what_a_decision_rests_on_is_among_what_was_asked_for(seen: Snapshot) -> None:
     """An observer that reads only what is asked for gives the planner the same work as one that reads everything."""
@@ -234,7 +235,7 @@ def test_an_undecided_image_is_held_for_the_reason_of_now_and_not_for_the_one_th
         same(judged(Unresolved(before), main={ORDERS: main}), Held(reason))
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(snapshots())
 def test_no_previewed_image_is_held_for_not_being_previewed(seen: Snapshot) -> None:
     for head in admit(seen).heads:

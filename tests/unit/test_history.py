@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from state.decision import AwaitBuild, Decision, RetagFrom, Unresolved
@@ -17,6 +17,7 @@ from state.history import History, Result, Trace, Write
 from state.hold import Reason
 from state.observed import How, Recorded, Snapshot
 from state.plan import ResolveDecision
+from tests.thorough import examples
 from tests.unit.strategies import (
     BASELINES,
     BILLING,
@@ -32,7 +33,7 @@ from tests.unit.strategies import (
 )
 
 A, B = HEADS
-many = settings(max_examples=150, deadline=None)
+many = examples(150)
 PINNED = decision(A, {BILLING: Unresolved(Reason.BASELINE_UNKNOWN), ORDERS: RetagFrom(BASELINES[0])})
 RESOLUTION = ResolveDecision(A, (1,), {BILLING: RetagFrom(BASELINES[1])}).to_json()
 

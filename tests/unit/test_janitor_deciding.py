@@ -8,12 +8,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from reconciler.janitor.cluster import Application, Condition, Listing, Namespace
 from reconciler.janitor.deciding import Act, Decision, Policy, Reason, Tombstone, decide
 from reconciler.preview.names import MANAGED_BY, MANAGED_BY_PREVIEW, PR_LABEL
+from tests.thorough import examples
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 POLICY = Policy("pr-", min_age_s=300, grace_s=900, max_deletes=5, max_share_percent=50, stuck_after_s=600)
@@ -107,7 +108,7 @@ _THREE = [namespace(f"pr-{n}", uid="a") for n in (1, 2, 3)]
 _DUE: _Cluster = (_THREE, [], [stone(n, age_s=901) for n in _THREE], replace(POLICY, max_deletes=2))
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(_CLUSTERS)
 @example(_DUE)
 def test_what_is_deleted_has_exactly_the_name_and_the_labels_and_nothing_refers_to_it(cluster: _Cluster) -> None:
@@ -124,7 +125,7 @@ def test_what_is_deleted_has_exactly_the_name_and_the_labels_and_nothing_refers_
         assert [s for s in mine if (NOW - s.seen_at).total_seconds() >= policy.grace_s]
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(_CLUSTERS, _APPLICATIONS)
 @example(_DUE, application("pr-1"))
 @example(_DUE, OTHER)
@@ -136,7 +137,7 @@ def test_one_more_application_never_adds_a_deletion_or_a_mark(cluster: _Cluster,
     assert set(names(after, Act.BURY)) <= set(names(before, Act.BURY))
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(_CLUSTERS, st.randoms(use_true_random=False))
 def test_the_order_of_what_was_read_does_not_count(cluster: _Cluster, random: Any) -> None:
     found, applications, stones, policy = cluster
@@ -146,7 +147,7 @@ def test_the_order_of_what_was_read_does_not_count(cluster: _Cluster, random: An
     assert decided(found, applications, stones, policy) == before
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(_CLUSTERS)
 @example(_DUE)
 def test_one_run_never_deletes_more_than_the_cap_and_the_share(cluster: _Cluster) -> None:
@@ -157,7 +158,7 @@ def test_one_run_never_deletes_more_than_the_cap_and_the_share(cluster: _Cluster
     assert count <= max(1, len(ours) * policy.max_share_percent // 100)
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(_CLUSTERS, st.sampled_from([(False, True), (True, False), (False, False)]))
 @example(_DUE, (True, False))
 @example(_DUE, (False, True))
@@ -175,7 +176,7 @@ def test_nothing_is_done_on_an_incomplete_listing(cluster: _Cluster, whole: tupl
     assert "cut short" in made.why
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(_CLUSTERS)
 def test_a_look_after_the_marks_were_put_up_marks_nothing_again(cluster: _Cluster) -> None:
     found, applications, stones, policy = cluster

@@ -8,7 +8,7 @@ from datetime import date
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from reconciler.preview.applications import PullRequest, generate
@@ -18,6 +18,7 @@ from reconciler.preview.manifests import Manifest, parse
 from state.errors import InvalidValue, ReconcilerError
 from state.git import CommitId
 from tests.fixtures.lane import HEAD, variant_files
+from tests.thorough import examples
 
 ODD = st.sampled_from(
     [
@@ -63,7 +64,7 @@ def replaced(m: Manifest, place: tuple[str | int, ...], odd: Any) -> Manifest:
 
 
 @given(data=st.data())
-@settings(max_examples=120, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@examples(120, suppress_health_check=[HealthCheck.too_slow])
 def test_no_value_anywhere_breaks_the_linter_or_the_rendering(data: st.DataObject) -> None:
     n = data.draw(st.integers(0, len(MANIFESTS) - 1))
     m = MANIFESTS[n]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 
 from reconciler.admission import REFUSALS, admit
 from reconciler.heads import Examiner
@@ -16,6 +16,7 @@ from state.hold import Reason
 from state.observed import Absent, BaselinePolicy, Catalogue, How, Inventory, Mode, Recorded, Snapshot, Unknown
 from state.plan import Adopt, Plan, Release, Retag
 from state.verdict import Outcome, Verdict
+from tests.thorough import examples
 from tests.unit.strategies import (
     BASELINES,
     BILLING,
@@ -36,7 +37,7 @@ from tests.unit.strategies import (
 )
 
 A, B = HEADS
-many = settings(max_examples=200, deadline=None)
+many = examples(200)
 ONE_BASE_UNREAD = snapshot(
     pull_request(1, A),
     pull_request(2, A, base=RELEASE),

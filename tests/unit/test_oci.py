@@ -8,13 +8,14 @@ import hashlib
 import pickle
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from state.errors import IntegrityError, InvalidValue
 from state.oci import OCI_INDEX, Descriptor, Digest, Manifest, Repository, Tag
+from tests.thorough import examples
 
-many = settings(max_examples=300, deadline=None)
+many = examples(300)
 HEX = "0123456789abcdef" * 4
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.planner import plan
@@ -22,6 +22,7 @@ from state.git import CommitId, RefName
 from state.history import History
 from state.observed import Baseline, Listing, Snapshot, Unknown
 from state.parts import blob_id, join, split
+from tests.thorough import examples
 from tests.unit.strategies import (
     ACCEPTED,
     BASELINES,
@@ -38,7 +39,7 @@ from tests.unit.strategies import (
 )
 
 A, B = HEADS
-many = settings(max_examples=150, deadline=None)
+many = examples(150)
 
 
 def without_why(value: Any) -> Any:
@@ -139,7 +140,7 @@ def _with(value: Any, path: tuple[Any, ...], new: Json) -> Any:
     return made
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(snapshots(), st.data())
 def test_a_tampered_part_is_read_strictly_or_refused_but_never_half_read(seen: Snapshot, data: st.DataObject) -> None:
     made = split(seen)
@@ -250,7 +251,7 @@ class MemoryLog:
         return False
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.lists(snapshots(), min_size=1, max_size=4))
 def test_recorded_passes_add_up_to_what_each_of_them_saw(looks: list[Snapshot]) -> None:
     log = MemoryLog()

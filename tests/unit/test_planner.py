@@ -34,6 +34,7 @@ from state.observed import (
 )
 from state.oci import Repository
 from state.plan import Adopt, EndHead, Hold, PinDecision, Plan, QuarantineHead, ResolveDecision, Retag
+from tests.thorough import examples
 from tests.unit.strategies import (
     BASELINES,
     BILLING,
@@ -54,7 +55,7 @@ from tests.unit.strategies import (
 )
 
 A, B = HEADS
-many = settings(max_examples=250, deadline=None)
+many = examples(250)
 changed_on_release = {
     (TIPS[MAIN], A): change_record(TIPS[MAIN], A, {ORDERS: False, BILLING: False}),
     (TIPS[RELEASE], A): change_record(TIPS[RELEASE], A, {ORDERS: True, BILLING: False}),

@@ -6,13 +6,14 @@ import re
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.matrix import Cell, State, matrix
 from reconciler.ports import StatusState
 from reconciler.pull_request_status import FIRST_LINE_MAX_CHARS, TEXT_MAX_BYTES, plain, status, waited
 from state.hold import REMEDY, Reason
+from tests.thorough import examples
 from tests.unit.strategies import FORK, HEADS, ORDERS, digest, pull_request, snapshot
 
 A, _ = HEADS
@@ -22,7 +23,7 @@ HELD = READY._replace(component="web", state=State.HELD, digest=None, reason="ta
 WHOLE = HELD._replace(component=None, image=None, reason="fork-not-admitted")
 UNRELEASED = WHOLE._replace(image=ORDERS, reason="release-unproven")
 NOTHING = WHOLE._replace(state=State.NOT_PREVIEWED, reason="not-previewed")
-many = settings(max_examples=150, deadline=None)
+many = examples(150)
 
 
 def line(*cells: Cell, age_s: float | None = None) -> str:

@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Mapping
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, example, given
 from hypothesis import strategies as st
 from pygit2.enums import ObjectType
 
@@ -19,6 +19,7 @@ from state.git import CommitId
 from state.observed import Image
 from state.oci import Digest, Repository
 from tests.fixtures.git_repos import Content, Link, Repo, Script, Submodule, Tree, catalogue
+from tests.thorough import examples
 
 BASE: dict[str | bytes, Content] = {
     "orders/main.go": b"package main\n",
@@ -296,7 +297,7 @@ def _no_file_above_another(files: Mapping[str, Content]) -> dict[str | bytes, Co
 TREES = st.dictionaries(PATHS, CONTENTS, min_size=1, max_size=6).map(_no_file_above_another)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(before=TREES, now=TREES, inputs=st.lists(PATHS, min_size=1, max_size=4, unique=True))
 @example(before={"a/b": b"1"}, now={"a/b": b"1", "a-b": b"1"}, inputs=["a"])
 @example(before={"a/b": b"1"}, now={"a": b"1"}, inputs=["a", "a/b"])

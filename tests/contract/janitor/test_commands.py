@@ -24,6 +24,7 @@ from reconciler.findings import Status
 from reconciler.janitor.wiring import janitor_of
 from reconciler.settings import load
 from state.log_verify import verify
+from tests.fixtures import warm_cli
 from tests.fixtures.janitor import Bench
 from tests.fixtures.kubernetes_api import ApiServer
 from tests.fixtures.kubernetes_real import real_cluster
@@ -37,9 +38,7 @@ def bench(janitor_bench: Bench) -> Bench:
 
 
 def runs(bench: Bench, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command("janitor", *arguments), env=_environment(bench), text=True, capture_output=True, timeout=60, check=False
-    )
+    return warm_cli.run(["janitor", *arguments], _environment(bench), bench.root)
 
 
 def _environment(bench: Bench) -> dict[str, str]:

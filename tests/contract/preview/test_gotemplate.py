@@ -71,11 +71,12 @@ def _scratch(tmp_path: Path) -> Any:
 
 def lane_templates() -> list[str]:
     """Every template of every variant of the lane, each once."""
+    files = {content for lane in VARIANTS.values() for content in lane_files(**lane).values()}
     found = {
         text
-        for lane in VARIANTS.values()
-        for path, content in lane_files(**lane).items()
-        for manifest in parse(content, path)
+        for content in files
+        if b"kind: ApplicationSet" in content  # before it is parsed, which takes long
+        for manifest in parse(content, "lane")
         if manifest.kind == "ApplicationSet"
         for _, text in texts(manifest.value)
         if is_template(text)
@@ -104,9 +105,10 @@ CHANGES: list[dict[str, Any]] = [
 @pytest.mark.parametrize("template", lane_templates())
 def test_every_template_of_the_lane_prints_what_go_prints(template: str) -> None:
     for change in CHANGES:
-        parameters = {**GIVEN, **change}
-        assert ours(template, parameters) == go(template, parameters), change
-    for key in GIVEN:
+        if any(key in template for key in change) or not change:
+            parameters = {**GIVEN, **change}
+            assert ours(template, parameters) == go(template, parameters), change
+    for key in (key for key in GIVEN if key in template):
         without = {k: v for k, v in GIVEN.items() if k != key}
         assert ours(template, without) == go(template, without), f"without {key}"
 

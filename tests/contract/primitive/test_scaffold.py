@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from reconciler.primitive.bpmn_compile import Compiled
@@ -20,6 +20,7 @@ from reconciler.primitive.scaffold import expected_tree, scaffold
 from reconciler.primitive.verify import verify
 from state.errors import ConfigError, ReconcilerError, Unavailable
 from tests.fixtures.primitives import NAME, repository, tree_hash, tree_of, written
+from tests.thorough import examples
 
 ROOT = Path(__file__).parents[3]
 
@@ -58,7 +59,7 @@ for kind in {[k.value for k in kinds]!r}:
     assert tree_of(repos[0]) == tree_of(repos[1])
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), kind=st.sampled_from([Kind.DOMAIN, Kind.PROCESS, Kind.UISURFACE]))
 def test_whatever_is_there_owned_files_stay_and_generated_ones_are_made_anew(
     data: st.DataObject, kind: Kind, tmp_path: Path

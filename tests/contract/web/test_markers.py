@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import requests
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from reconciler.adapters.clock import SystemClock
@@ -40,6 +40,7 @@ from tests.fixtures.carrier import (
     STRANGER,
     token,
 )
+from tests.thorough import examples
 from tests.unit.test_envelopes import REFUSED
 
 MARKER = sealed(approves())
@@ -243,7 +244,7 @@ def test_keys_that_cannot_be_read_are_our_fault_and_told_to_nobody(endpoint: End
     assert endpoint.post(token()).status_code == 202
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=200),
     st.binary(max_size=200),
