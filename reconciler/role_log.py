@@ -26,6 +26,7 @@ from state.log import GitLog
 from state.log_branch import LogName, Role
 from state.log_mirror import LogMirror
 from state.log_read import LogReader, ObjectStore, open_repository, target
+from state.log_recovery import remove_dead_locks
 from state.log_remote import LogRemote
 
 TIPS: Final = "tips"
@@ -52,6 +53,8 @@ def pushed_log(state_dir: Path, settings: LogSettings, name: LogName) -> LogRead
         if not (path / "HEAD").exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             pygit2.init_repository(str(path), bare=True, initial_head=name.ref)
+        # A lock is there for an instant, unless its process was killed. At worst two commands write the same copy.
+        remove_dead_locks(path, (_ARRIVED, name.ref))
         repository = open_repository(path)
         before = target(repository, name.ref)
         now = remote.branches(repository, name.ref).get(name.ref)

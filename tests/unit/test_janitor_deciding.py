@@ -185,7 +185,9 @@ def test_a_look_after_the_marks_were_put_up_marks_nothing_again(cluster: _Cluste
     new = [Tombstone(r.namespace.name, r.namespace.uid, NOW, "f" * 40) for r in made.acts(Act.BURY)]
     after = decided(found, applications, [s for s in stones if s not in gone] + new, policy)
     assert after.acts(Act.BURY) == after.withdrawn == ()
-    assert names(after, Act.DELETE) == names(made, Act.DELETE)
+    # A mark that was taken down may have had a turn, which the next run gives to another one.
+    assert set(names(made, Act.DELETE)) <= set(names(after, Act.DELETE))
+    assert gone or names(after, Act.DELETE) == names(made, Act.DELETE)
 
 
 # --- cases

@@ -216,15 +216,25 @@ def test_what_was_told_survives_and_what_is_damaged_is_told_apart_from_nothing(t
         memory.load()
 
 
-def test_the_size_of_a_log_is_packs_and_a_sample_of_loose_objects(tmp_path: Path) -> None:
+@pytest.mark.parametrize("each", [4, 3], ids=["a sample stands for many", "few are counted"])
+def test_the_size_of_a_log_is_packs_and_loose_objects(tmp_path: Path, each: int) -> None:
     assert log_size_bytes(tmp_path) == 0
     objects = tmp_path / "objects"
     for n in range(256):
         (objects / f"{n:02x}").mkdir(parents=True)
-        (objects / f"{n:02x}" / "x").write_bytes(b"x" * 10)
+        for file in range(each):
+            (objects / f"{n:02x}" / str(file)).write_bytes(b"x" * 10)
     (objects / "pack").mkdir()
     (objects / "pack" / "p.pack").write_bytes(b"x" * 1000)
-    assert log_size_bytes(tmp_path) == 256 * 10 + 1000
+    (objects / "01" / "one").write_bytes(b"x")  # not in the sample
+    counted = 1 if each < 4 else 0
+    assert log_size_bytes(tmp_path) == 256 * each * 10 + 1000 + counted
+
+
+def test_the_one_object_of_a_log_that_has_just_begun_counts(tmp_path: Path) -> None:
+    (tmp_path / "objects" / "ff").mkdir(parents=True)
+    (tmp_path / "objects" / "ff" / "x").write_bytes(b"x" * 10)
+    assert log_size_bytes(tmp_path) == 10
 
 
 def test_one_series_of_an_info_metric_is_there_at_a_time() -> None:
