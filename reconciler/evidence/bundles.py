@@ -209,6 +209,10 @@ def _text(value: Mapping[str, Any], key: str, what: str, *, optional: bool = Fal
         return ""
     if not isinstance(found, str):
         raise _malformed(f"{what}: {key} must be a string, got {type(found).__name__}")
+    try:
+        found.encode()
+    except UnicodeEncodeError as error:
+        raise _malformed(f"{what}: {key} holds half of a surrogate pair") from error
     if optional and len(found) > _NAME_MAX_CHARS:
         raise Refused(Refusal.OVERSIZED, f"{what}: expected at most {_NAME_MAX_CHARS} characters of {key}")
     return found

@@ -179,6 +179,10 @@ REFUSED: Final[dict[str, tuple[Refusal, Callable[[], bytes]]]] = {
     "JSON of another kind": (Refusal.MALFORMED, lambda: b"[]"),
     "not a number": (Refusal.MALFORMED, lambda: b'{"a": NaN}'),
     "deep nesting": (Refusal.MALFORMED, lambda: b'{"a":' * 9000),
+    "half of a surrogate pair": (
+        Refusal.MALFORMED,
+        lambda: edited(lambda v: v["dsseEnvelope"]["signatures"][0].update(keyid="\ud800")),
+    ),
     "no UTF-8": (Refusal.MALFORMED, lambda: b'{"mediaType": "\xff"}'),
 }
 
