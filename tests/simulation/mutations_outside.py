@@ -194,7 +194,8 @@ OUTSIDE: Final[tuple[tuple[Callable[[Patch], None], int], ...]] = (
     (_what_looks_unchanged_is_not_looked_at_again, 2),
     (_the_branch_of_the_author_is_in_the_title, 5),
     (_publishing("no second look before opening"), 6),
-    (_publishing("consumed approvals count"), 6),
+    # What is seen of it are reads that do not end.
+    (_publishing("consumed approvals count"), 0),
     (_publishing("one person suffices"), 6),
     (_publishing("what a person closed is opened again"), 6),
     (_publishing("a person's commit on the branch is opened"), 6),
