@@ -182,12 +182,12 @@ def page(kind: str, points: Sequence[Point]) -> str:
         for p in points
     )
     charts = (
-        ("seconds of a quiet pass", [p.quiet_s for p in points]),
-        ("seconds until one new head is complete", [p.new_s for p in points]),
+        ("Seconds of a quiet pass", [p.quiet_s for p in points]),
+        ("Seconds until one new head is complete", [p.new_s for p in points]),
         ("MB in memory", [p.memory_mb for p in points]),
     )
     for title, values in charts:
-        lines += ["", *_chart(f"{title}, by pull requests × {points[0].images} images", points, values)]
+        lines += ["", *_chart(title, points, values)]
     return "\n".join((*lines, ""))
 
 
@@ -196,11 +196,12 @@ def _chart(title: str, points: Sequence[Point], values: Sequence[float]) -> list
     numbers = ", ".join(f"{value:.4g}" for value in values)
     return [
         "```mermaid",
+        '%%{init: {"themeVariables": {"xyChart": {"plotColorPalette": "#1f6feb"}}}}%%',
         "xychart-beta",
         f'    title "{title}"',
-        f"    x-axis [{names}]",
+        f'    x-axis "pull requests × {points[0].images} images" [{names}]',
         f"    y-axis 0 --> {1.1 * max(values):.4g}",
-        f"    line [{numbers}]",
+        f"    bar [{numbers}]",
         "```",
     ]
 
