@@ -108,14 +108,29 @@ def advance_branch(repository: pygit2.Repository, name: LogName, before: CommitI
             time.sleep(0.02)
 
 
+_TRIES: Final = 3
 _TYPES: Final = {"blob": ObjectType.BLOB, "tree": ObjectType.TREE, "commit": ObjectType.COMMIT}
 
 
 def _write(repository: pygit2.Repository, kind: str, raw: bytes, oid: str, *, fsync: bool) -> None:
     directory = Path(repository.path) / "objects" / oid[:2]
-    there = directory.exists()
-    made = str(repository.odb.write(_TYPES[kind], raw))
+    before = _inode(directory)
+    for left in reversed(range(_TRIES)):
+        try:
+            made = str(repository.odb.write(_TYPES[kind], raw))
+            break
+        except (pygit2.GitError, OSError):
+            # Packing takes empty directories away, also between the object's file and its name.
+            if not left or directory.exists():
+                raise
     if made != oid:
         raise IntegrityError(f"{kind}: git calls these bytes {made}, expected {oid}")
-    if fsync and not there:
+    if fsync and _inode(directory) != before:
         sync_directory(directory.parent)
+
+
+def _inode(directory: Path) -> int | None:
+    try:
+        return directory.stat().st_ino
+    except FileNotFoundError:
+        return None

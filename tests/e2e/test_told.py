@@ -79,6 +79,9 @@ def test_it_is_scraped_traced_and_told_of_and_a_receiver_that_hangs_is_in_nobody
     _, head = shop.opens("docs", DOCS)
     eventually("every tag of a later head", filled(shop, head))
     process.until_ready()
+    eventually(
+        "the pass that filled it has ended", lambda: "head_completion_seconds_count" in process.get("/metrics").text
+    )
 
     # Numbers: every metric is announced, and no label grows with pull requests.
     families = scraped(process)
