@@ -28,7 +28,7 @@ from reconciler.passes import PassReport
 
 SIZES: Final = {
     "memory": ((100, 100), (300, 100), (1000, 100), (3000, 100), (10_000, 100)),
-    "registry": ((100, 50), (300, 50), (1000, 50)),
+    "registry": ((100, 50), (1000, 50)),
 }
 TITLES: Final = {
     "memory": "Forge, git and registry in memory: all tags of all heads are there, and are found",
