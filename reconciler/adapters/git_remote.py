@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from reconciler.adapters.git_process import own_environment
 from state.errors import ConfigError
 from state.git_url import Transport, safe, transport
 
@@ -79,16 +80,8 @@ class Remote(NamedTuple):
             home: a directory of ours: `write_askpass` was called for it, and no netrc or ssh configuration is in it.
         """
         made = {
-            "PATH": os.environ.get("PATH", os.defpath),
-            "HOME": str(home),
-            "LC_ALL": "C",
-            "GIT_CONFIG_NOSYSTEM": "1",
-            "GIT_CONFIG_SYSTEM": os.devnull,
-            "GIT_CONFIG_GLOBAL": os.devnull,
-            "GIT_TERMINAL_PROMPT": "0",
+            **own_environment(home),
             "GIT_ASKPASS": "false",
-            "GIT_NO_REPLACE_OBJECTS": "1",
-            "GIT_NO_LAZY_FETCH": "1",
             "GIT_CEILING_DIRECTORIES": str(home.parent),
         }
         if self.credential_file is not None:
