@@ -16,11 +16,12 @@ from reconciler.adapters.metrics_prometheus import PrometheusMetrics
 from reconciler.adapters.registry_oras import OrasRegistry
 from reconciler.adapters.signer_ssh import SshSigner, generate_key_file
 from reconciler.adapters.verifier_none import NoneVerifier
-from reconciler.apply import Applier, Targets
+from reconciler.apply import Applier
 from reconciler.events import to_stream
 from reconciler.looking import Look
 from reconciler.ports import RepositoryIdentity
 from reconciler.record import Recorder
+from reconciler.tag_writes import Targets
 from state.change import ChangeRecord, ImageChange, Why
 from state.decision import Decision, RetagFrom
 from state.git import CommitId, RefName

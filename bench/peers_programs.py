@@ -16,6 +16,7 @@ from tools import go_tools
 
 SKOPEO: Final = "skopeo"
 _TIMEOUT_S: Final = 120
+_ATTEMPTS: Final = 3
 
 
 class Program(NamedTuple):
@@ -73,15 +74,17 @@ def compared(figure: str, bench: Bench, ours: Contender, against: Sequence[Again
 def run_all(commands: Sequence[Sequence[str]], at_a_time: int, home: Path) -> list[str]:
     """Run each command as a process, so many side by side; what each printed. `home` keeps the user's settings out.
 
-    Raises RuntimeError with what the first one that failed said.
+    One that fails is run again, as a script would: distribution answers 500 to who reads a manifest while somebody else
+    stores it again. Raises RuntimeError with what the first one said that failed three times.
     """
     environment = {"HOME": str(home), "PATH": os.environ["PATH"]}
 
     def one(command: Sequence[str]) -> str:
-        done = subprocess.run(command, env=environment, capture_output=True, timeout=_TIMEOUT_S, check=False)
-        if done.returncode:
-            raise RuntimeError(f"{' '.join(command)[:300]}: {done.returncode} {done.stderr.decode()[-500:]}")
-        return done.stdout.decode()
+        for _ in range(_ATTEMPTS):
+            done = subprocess.run(command, env=environment, capture_output=True, timeout=_TIMEOUT_S, check=False)
+            if not done.returncode:
+                return done.stdout.decode()
+        raise RuntimeError(f"{' '.join(command)[:300]}: {done.returncode} {done.stderr.decode()[-500:]}")
 
     with ThreadPoolExecutor(at_a_time) as pool:
         return list(pool.map(one, commands))

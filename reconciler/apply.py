@@ -6,63 +6,33 @@ written, and every batch of writes has one intent before and one outcome after i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from itertools import count
-from typing import Final, NamedTuple, TypeVar
+from typing import Final
 
-from reconciler import admission
 from reconciler.absence import PassReads
 from reconciler.admission import Head
 from reconciler.events import Emitter, Event
 from reconciler.heads import Examiner
-from reconciler.looking import Look, Tick, no_tick
-from reconciler.ports import (
-    TAGS_PER_PUT,
-    Clock,
-    Executor,
-    ForgeReader,
-    Metrics,
-    Purpose,
-    RegistryReader,
-    RegistryWriter,
-    Verifier,
-)
+from reconciler.looking import Look
+from reconciler.premise import Premise
 from reconciler.record import Recorder
 from reconciler.releasing import Planned, Releaser
+from reconciler.tag_writes import TagWriter, Targets, Written, recovered
 from state.canonical import Json
 from state.entry import Kind
-from state.errors import Fenced, IntegrityError, LedgerMoved, LogRollback, ReconcilerError, Terminal, Transient
+from state.errors import ReconcilerError, Terminal
 from state.git import CommitId
 from state.history import Result, Write
-from state.observed import Absent, How, Present, PullRequest, Snapshot, TagState
-from state.oci import Digest, Manifest, Repository, Tag
+from state.observed import Absent, Present, TagState
+from state.oci import Tag
 from state.plan import Adopt, EndHead, PinDecision, Plan, QuarantineHead, Release, ResolveDecision, Retag
 from state.quarantine import Acceptance, Breach
-from state.verdict import Outcome, Verdict
-
-T = TypeVar("T")
 
 BATCH_MAX_RELEASES: Final = 100
 BATCH_MAX_WRITES: Final = 500
 ADOPTED_PER_ENTRY: Final = 1000
 """A batch's intent stays readable, and a stop never waits for more than this many writes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Targets:
-    """What applying a plan needs: the readers of the premise, and the one writer."""
-
-    forge: ForgeReader
-    registry: RegistryReader
-    writer: RegistryWriter
-    verifier: Verifier
-    executor: Executor
-    metrics: Metrics
-    clock: Clock
-    tick: Tick = no_tick
-    """Told of every write: a paced batch takes longer than a loop may be silent."""
 
 
 @dataclass(slots=True)
@@ -77,30 +47,6 @@ class Applied:
     """Heads with a write that did not succeed, and why: they are tried again after a pause."""
 
 
-class _Written(NamedTuple):
-    write: Write
-    result: Result
-    settled: bool = False
-    found: Digest | None = None
-    why: str = ""
-
-    def to_json(self) -> dict[str, Json]:
-        return {
-            **self.write.to_json(),
-            "found": self.found,
-            "how": How.RETAGGED.value,
-            "result": self.result.value,
-            "settled": self.settled,
-        }
-
-
-class _Due(NamedTuple):
-    write: Write
-    manifest: Manifest
-    tried: bool = False
-    """A request for several tags was answered without this one: it may be in place all the same."""
-
-
 class Applier:
     """Carries out plans for one repository."""
 
@@ -108,6 +54,8 @@ class Applier:
         self._targets = targets
         self._releaser = releaser
         self._recorder = recorder
+        self._premise = Premise(targets, emit)
+        self._writer = TagWriter(targets, recorder.confirm)
         self._emit = emit.emit
 
     def carry_out(self, plan: Plan, look: Look, stopping: Callable[[], bool], hold_label: str | None) -> Applied:
@@ -158,7 +106,7 @@ class Applier:
         closed = True
         for intent, writes in list(self._recorder.history.open_intents.items()):
             found = self._targets.executor.map(lambda w: reads.tag(w.repository, Tag(w.head)), writes)
-            outcomes = [_recovered(w, state) for w, state in zip(writes, found, strict=True)]
+            outcomes = [recovered(w, state) for w, state in zip(writes, found, strict=True)]
             known = [o for o in outcomes if o is not None]
             if len(known) < len(outcomes):
                 closed = False
@@ -218,7 +166,7 @@ class Applier:
     def _release(self, batch: Sequence[Release], look: Look, hold_label: str | None, applied: Applied) -> None:
         if self._releaser is None:
             raise Terminal("a release was planned, and nothing to release with was set up; this is a bug")
-        wanted = self._still_wanted(batch, hold_label, look.snapshot)
+        wanted = self._premise.still_wanted(batch, hold_label, look.snapshot)
         due = [r for r in batch if r.head in wanted]
         examiner, requests = Examiner(look.snapshot), look.snapshot.listing.pull_requests
         planned = []
@@ -234,177 +182,22 @@ class Applier:
 
     def _fill(self, batch: Sequence[Retag], look: Look, hold_label: str | None, applied: Applied) -> None:
         # 1. The premise, per write: an open head still wants this tag, and nobody has made it.
-        wanted = self._still_wanted(batch, hold_label, look.snapshot)
-        absent = self._still_absent([r for r in batch if r.head in wanted])
+        wanted = self._premise.still_wanted(batch, hold_label, look.snapshot)
+        absent = self._premise.still_absent([r for r in batch if r.head in wanted])
         # 2. The bytes are what the decision named, and the baseline is verified now.
-        due = self._with_bytes(absent, look, applied)
+        due, unusable = self._premise.with_bytes(absent, look.manifests)
+        applied.failed |= unusable
         applied.dropped += len(batch) - len(due)
         if not due:
             return
         # 3. One intent for the batch, the writes, one outcome: a crash between any two is visible in the log.
         intent = self._recorder.append(Kind.INTENT, {"writes": [d.write.to_json() for d in due]})
-        begun = count(1)
-
-        def put(one: _Due) -> _Written:
-            self._targets.tick("writing tags", next(begun), len(due))
-            return self._put(one)
-
-        made, left = self._put_together(due)
-        made |= {d.write: _sure(w) for d, w in zip(left, self._targets.executor.map(put, left), strict=True)}
-        proved = self._targets.executor.map(self._read_back, [made[d.write] for d in due])
-        outcomes = [_sure(p) for p in proved]
+        outcomes = self._writer.write(due)
         self._outcome(intent, outcomes)
         for outcome in outcomes:
             self._tell(outcome, applied)
 
-    def _still_wanted(
-        self, batch: Sequence[Retag | Release], hold_label: str | None, planned_on: Snapshot
-    ) -> frozenset[CommitId]:
-        numbers = sorted({n for r in batch for n in r.pull_requests})
-        answers = self._targets.executor.map(self._targets.forge.pull_request, numbers)
-        seen = dict(zip(numbers, answers, strict=True))
-        # The listing may lag: another pull request of this batch may have come to this head with the label on it.
-        open_now = [pr for pr in answers if isinstance(pr, PullRequest)]
-        held = {pr.head for pr in open_now if hold_label is not None and hold_label in pr.labels}
-        wanted = set()
-        for retag in batch:
-            if retag.head in wanted:
-                continue
-            now = [seen[n] for n in retag.pull_requests]
-            open_here = [pr for pr in now if isinstance(pr, PullRequest) and pr.head == retag.head]
-            unread = next((pr for pr in now if isinstance(pr, Exception)), None)
-            if unread is not None and not isinstance(unread, ReconcilerError):
-                raise unread
-            if unread is not None:
-                self._drop(retag, f"the pull request could not be read again: {unread}")
-            elif not open_here:
-                self._drop(retag, "no open pull request has this head any more")
-            elif retag.head in held:
-                self._drop(retag, "the hold label was set")
-            elif None not in (refusals := [admission.refusal(pr, planned_on) for pr in open_here]):
-                self._drop(retag, f"no pull request with this head is admitted any more: {refusals[0]}")
-            else:
-                wanted.add(retag.head)
-        return frozenset(wanted)
-
-    def _still_absent(self, batch: Sequence[Retag]) -> list[Retag]:
-        # Read anew with a control of its own: what the credential could see when the pass began, it may not see now.
-        reads = PassReads(self._targets.registry)
-        found = self._targets.executor.map(lambda r: reads.tag(r.repository, Tag(r.head)), batch)
-        absent = []
-        for retag, state in zip(batch, found, strict=True):
-            if isinstance(state, Absent):
-                absent.append(retag)
-            else:
-                self._drop(retag, f"the tag is no longer absent: {_described(state)}")
-        return absent
-
-    def _with_bytes(self, batch: Sequence[Retag], look: Look, applied: Applied) -> list[_Due]:
-        baselines = sorted({(r.repository, r.baseline) for r in batch})
-        answers = self._targets.executor.map(partial(self._baseline, look.manifests), baselines)
-        known = dict(zip(baselines, answers, strict=True))
-        due = []
-        for retag in batch:
-            answer = known[retag.repository, retag.baseline]
-            if isinstance(answer, IntegrityError):
-                self._emit(Event.INTEGRITY_VIOLATED, repository=retag.repository, error=str(answer))
-            if isinstance(answer, ReconcilerError):
-                # Trying again at once would only ask and record the same again.
-                applied.failed[retag.head] = str(answer)
-                self._drop(retag, f"the baseline cannot be used: {answer}")
-            elif isinstance(answer, Exception):
-                raise answer
-            else:
-                manifest, verdict = answer
-                proven = verdict.outcome is Outcome.ACCEPTED
-                write = Write(retag.repository, retag.head, retag.baseline, retag.pull_requests, proven)
-                due.append(_Due(write, manifest))
-        return due
-
-    def _baseline(
-        self, read: Mapping[tuple[Repository, Digest], Manifest], wanted: tuple[Repository, Digest]
-    ) -> tuple[Manifest, Verdict]:
-        repository, digest = wanted
-        manifest = read.get(wanted) or self._targets.registry.manifest(repository, digest)
-        if manifest is None:
-            raise Transient(f"{repository}@{digest.short}: the baseline is gone from the registry")
-        if not digest.matches(manifest.raw):
-            raise IntegrityError(f"{repository}: asked {digest}, got bytes of {manifest.digest}")
-        verdict = self._targets.verifier.verify(Purpose.BASELINE, repository, digest, None)
-        if verdict.outcome is Outcome.REFUSED:
-            raise IntegrityError(f"{repository}@{digest}: refused as a baseline: {verdict.reason}")
-        return manifest, verdict
-
-    def _put_together(self, due: Sequence[_Due]) -> tuple[dict[Write, _Written], list[_Due]]:
-        """Several heads of one image and digest in one request; what came of it, and what is left to put by itself."""
-        same: dict[tuple[Repository, Digest], list[_Due]] = {}
-        for one in due:
-            same.setdefault((one.write.repository, one.write.digest), []).append(one)
-        parts = [
-            ones[start : start + TAGS_PER_PUT] for ones in same.values() for start in range(0, len(ones), TAGS_PER_PUT)
-        ]
-        groups = [part for part in parts if len(part) > 1]
-        made: dict[Write, _Written] = {}
-        left = [part[0] for part in parts if len(part) == 1]
-        for answer in self._targets.executor.map(self._put_group, groups):
-            known, unknown = _sure(answer)
-            made |= {w.write: w for w in known}
-            left += unknown
-        return made, left
-
-    def _put_group(self, group: Sequence[_Due]) -> tuple[list[_Written], list[_Due]]:
-        tags = [Tag(d.write.head) for d in group]
-        targets = self._targets
-        targets.tick("writing tags together", len(tags), len(tags))
-        began = targets.clock.monotonic_s()
-        try:
-            confirmed = targets.writer.put_tags(
-                group[0].write.repository, tags, group[0].manifest, self._recorder.confirm
-            )
-        except (Fenced, LedgerMoved, LogRollback):
-            raise  # as for a single write
-        except ReconcilerError as error:
-            targets.metrics.observe("tag_write", targets.clock.monotonic_s() - began)
-            if isinstance(error, Transient | IntegrityError):
-                return [_unwritten(d.write, error) for d in group], []
-            # One tag that may not be written refuses all of them, perhaps after some were: each by itself tells.
-            return [], [d._replace(tried=True) for d in group]
-        if not confirmed:
-            return [], list(group)  # such requests are not known there: nothing was written, or even sent
-        targets.metrics.observe("tag_write", targets.clock.monotonic_s() - began)
-        asked = list(zip(group, tags, strict=True))
-        written = [_Written(d.write, Result.WRITTEN) for d, tag in asked if tag in confirmed]
-        return written, [d._replace(tried=True) for d, tag in asked if tag not in confirmed]
-
-    def _put(self, due: _Due) -> _Written:
-        write = due.write
-        with self._targets.metrics.timed("tag_write"):
-            try:
-                self._targets.writer.put_manifest(
-                    write.repository, Tag(write.head), due.manifest, self._recorder.confirm
-                )
-            except (Fenced, LedgerMoved, LogRollback):
-                raise  # another writer took over, perhaps while this process stood still: nothing more is sent
-            except ReconcilerError as error:
-                unwritten = _unwritten(write, error)
-                if due.tried and unwritten.result is Result.FAILED:
-                    return unwritten._replace(result=Result.UNCERTAIN)  # refused now, but perhaps made before
-                return unwritten
-        return _Written(write, Result.WRITTEN)
-
-    def _read_back(self, made: _Written) -> _Written:
-        """Proof of a write is our own 201; a read that does not show it yet is only not settled."""
-        if made.result is not Result.WRITTEN:
-            return made
-        try:
-            found = self._targets.registry.resolve(made.write.repository, Tag(made.write.head))
-        except ReconcilerError:
-            return made
-        if found is None or found == made.write.digest:
-            return made._replace(settled=found is not None, found=found)
-        return made._replace(result=Result.CONFLICT, found=found, why=f"the tag reads {found}")
-
-    def _outcome(self, intent: CommitId, outcomes: Sequence[_Written]) -> None:
+    def _outcome(self, intent: CommitId, outcomes: Sequence[Written]) -> None:
         body: dict[str, Json] = {"intent": intent, "writes": [o.to_json() for o in outcomes]}
         # An intent about evidence that is still open: what came of it is looked up when it is wanted again.
         if (evidence := self._recorder.history.open_evidence.get(intent)) is not None:
@@ -414,7 +207,7 @@ class Applier:
 
     # --- telling
 
-    def _tell(self, outcome: _Written, applied: Applied) -> None:
+    def _tell(self, outcome: Written, applied: Applied) -> None:
         write = outcome.write
         self._targets.metrics.count("tag_writes", result=outcome.result.value)
         match outcome.result:
@@ -427,10 +220,6 @@ class Applier:
             case _:
                 applied.failed[write.head] = outcome.why
                 self._emit(Event.TAG_WRITE_FAILED, repository=write.repository, tag=write.head, error=outcome.why)
-
-    def _drop(self, action: Retag | Release, why: str) -> None:
-        where = {"repository": str(action.repository)} if isinstance(action, Retag) else {}
-        self._emit(Event.ACTION_DROPPED, tag=action.head, detail=why, **where)
 
 
 def _adopted(a: Adopt) -> Json:
@@ -445,22 +234,6 @@ def _adopted(a: Adopt) -> Json:
     }
 
 
-def _unwritten(write: Write, error: ReconcilerError) -> _Written:
-    match error:
-        case Transient():
-            return _Written(write, Result.UNCERTAIN, why=str(error))
-        case IntegrityError():
-            return _Written(write, Result.CONFLICT, why=str(error))
-        case _:
-            return _Written(write, Result.FAILED, why=str(error))
-
-
-def _sure(result: T | Exception) -> T:
-    if isinstance(result, Exception):
-        raise result
-    return result
-
-
 def _confirms(breach: Breach, state: TagState | Exception) -> bool:
     match state:
         case Present(digest, _):
@@ -471,28 +244,3 @@ def _confirms(breach: Breach, state: TagState | Exception) -> bool:
             raise error
         case _:
             return False
-
-
-def _recovered(write: Write, state: TagState | Exception) -> _Written | None:
-    """What an unfinished write came to; None while the registry cannot tell."""
-    match state:
-        case Present(digest, _) if digest == write.digest:
-            return _Written(write, Result.WRITTEN, settled=True, found=digest)
-        case Present(digest, _):
-            return _Written(write, Result.CONFLICT, found=digest)
-        case Absent():
-            return _Written(write, Result.DROPPED)
-        case Exception() as error if not isinstance(error, ReconcilerError):
-            raise error
-        case _:
-            return None
-
-
-def _described(state: TagState | Exception) -> str:
-    match state:
-        case Present(digest, _):
-            return f"it reads {digest}"
-        case Exception() as error if not isinstance(error, ReconcilerError):
-            raise error
-        case other:
-            return str(getattr(other, "why", other))

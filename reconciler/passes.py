@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from reconciler.apply import Applied, Applier, Targets
+from reconciler.apply import Applied, Applier
 from reconciler.backoff import Backoff
 from reconciler.conditions import Condition, conditions
 from reconciler.events import Emitter, Event, carry
@@ -28,6 +28,7 @@ from reconciler.releasing import Releaser, ReleaseTargets
 from reconciler.rest import Rest
 from reconciler.shown import Shower, Shown
 from reconciler.stages import Stage, measured, stage
+from reconciler.tag_writes import Targets
 from state.canonical import Json
 from state.entry import Kind
 from state.errors import IntegrityError, ReconcilerError, Terminal

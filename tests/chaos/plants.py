@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, Final
 
-from reconciler import apply, guarded_log, leadership, passes, record
+from reconciler import apply, guarded_log, leadership, passes, premise, record
 from reconciler.adapters import forge_gitea, registry_retry
 from reconciler.cli import main as program
 from reconciler.publishing import upkeep
@@ -16,7 +16,7 @@ from state.entry import Kind
 
 def no_second_look() -> None:
     """A tag is written without looking for it again."""
-    _put(apply.Applier, "_still_absent", lambda _self, batch: list(batch))
+    _put(premise.Premise, "still_absent", lambda _self, batch: list(batch))
 
 
 def intent_after_the_writes() -> None:

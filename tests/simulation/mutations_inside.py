@@ -13,7 +13,9 @@ from reconciler import admission, apply, heads, observe, passes, planner, tag_re
 from reconciler.absence import MAIN, PassReads
 from reconciler.apply import Applier
 from reconciler.judgement import Fill, Held, Take
+from reconciler.premise import Premise
 from reconciler.record import Recorder
+from reconciler.tag_writes import TagWriter, Written
 from state import parts
 from state.decision import RetagFrom
 from state.entry import Kind
@@ -36,16 +38,16 @@ def _absence_is_always_believed(patch: Patch) -> None:
 
 
 def _tags_are_not_looked_at_again(patch: Patch) -> None:
-    patch.setattr(Applier, "_still_absent", lambda _self, batch: list(batch))
+    patch.setattr(Premise, "still_absent", lambda _self, batch: list(batch))
 
 
 def _pull_requests_are_not_looked_at_again(patch: Patch) -> None:
-    patch.setattr(Applier, "_still_wanted", lambda _self, batch, *_: frozenset(r.head for r in batch))
+    patch.setattr(Premise, "still_wanted", lambda _self, batch, *_: frozenset(r.head for r in batch))
 
 
 def _the_hold_label_is_not_looked_at_again(patch: Patch) -> None:
-    real = Applier._still_wanted
-    patch.setattr(Applier, "_still_wanted", lambda self, batch, _label, seen: real(self, batch, None, seen))
+    real = Premise.still_wanted
+    patch.setattr(Premise, "still_wanted", lambda self, batch, _label, seen: real(self, batch, None, seen))
 
 
 def _a_void_release_set_is_believed(patch: Patch) -> None:
@@ -110,13 +112,13 @@ def _the_intent_comes_after_the_write(patch: Patch) -> None:
 
 
 def _other_writes_than_intended(patch: Patch) -> None:
-    real = Applier._baseline
+    real = Premise._baseline
 
-    def newest(self: Applier, read: Any, wanted: Any) -> Any:
+    def newest(self: Premise, read: Any, wanted: Any) -> Any:
         manifest, verdict = real(self, read, wanted)
         return self._targets.registry.manifest(wanted[0], MAIN) or manifest, verdict
 
-    patch.setattr(Applier, "_baseline", newest)
+    patch.setattr(Premise, "_baseline", newest)
 
 
 def _the_baseline_of_now_is_taken_for_the_pinned_one(patch: Patch) -> None:
@@ -133,9 +135,9 @@ def _the_baseline_of_now_is_taken_for_the_pinned_one(patch: Patch) -> None:
 
 
 def _baselines_are_not_verified_again(patch: Patch) -> None:
-    real = Applier._baseline
+    real = Premise._baseline
 
-    def unverified(self: Applier, read: Any, wanted: Any) -> Any:
+    def unverified(self: Premise, read: Any, wanted: Any) -> Any:
         targets = self._targets
         self._targets = replace(targets, verifier=_Credulous())
         try:
@@ -143,7 +145,7 @@ def _baselines_are_not_verified_again(patch: Patch) -> None:
         finally:
             self._targets = targets
 
-    patch.setattr(Applier, "_baseline", unverified)
+    patch.setattr(Premise, "_baseline", unverified)
 
 
 class _Credulous:
@@ -259,17 +261,17 @@ def _an_intent_is_closed_twice(patch: Patch) -> None:
 
 
 def _an_unanswered_write_is_called_written(patch: Patch) -> None:
-    real = Applier._put
-    patch.setattr(Applier, "_put", lambda self, due: real(self, due)._replace(result=Result.WRITTEN))
+    real = TagWriter._put
+    patch.setattr(TagWriter, "_put", lambda self, due: real(self, due)._replace(result=Result.WRITTEN))
 
 
 def _an_unknown_tag_closes_its_intent(patch: Patch) -> None:
-    real = apply._recovered
+    real = apply.recovered
 
     def recovered(write: Any, state: Any) -> Any:
         return real(write, Present(write.digest) if isinstance(state, Unknown | Absent) else state)
 
-    patch.setattr(apply, "_recovered", recovered)
+    patch.setattr(apply, "recovered", recovered)
 
 
 def _the_snapshot_is_recorded_without_its_tags(patch: Patch) -> None:
@@ -329,40 +331,40 @@ def _bytes_are_not_checked_against_their_digest(patch: Patch) -> None:
 
 
 def _tags_that_were_not_confirmed_count_as_written(patch: Patch) -> None:
-    real = Applier._put_group
+    real = TagWriter._put_group
 
-    def put_group(self: Applier, group: Any) -> Any:
+    def put_group(self: TagWriter, group: Any) -> Any:
         made, left = real(self, group)
-        return [*made, *(apply._Written(due.write, Result.WRITTEN) for due in left)], []
+        return [*made, *(Written(due.write, Result.WRITTEN) for due in left)], []
 
-    patch.setattr(Applier, "_put_group", put_group)
+    patch.setattr(TagWriter, "_put_group", put_group)
 
 
 def _tags_whose_request_was_not_answered_are_sent_again(patch: Patch) -> None:
-    real = Applier._put_group
+    real = TagWriter._put_group
 
-    def put_group(self: Applier, group: Any) -> Any:
+    def put_group(self: TagWriter, group: Any) -> Any:
         made, left = real(self, group)
         unsure = {written.write for written in made if written.result is Result.UNCERTAIN}
         return [w for w in made if w.write not in unsure], [*left, *(due for due in group if due.write in unsure)]
 
-    patch.setattr(Applier, "_put_group", put_group)
+    patch.setattr(TagWriter, "_put_group", put_group)
 
 
 def _a_refused_request_refuses_all_its_tags(patch: Patch) -> None:
-    real = Applier._put_group
+    real = TagWriter._put_group
 
-    def put_group(self: Applier, group: Any) -> Any:
+    def put_group(self: TagWriter, group: Any) -> Any:
         made, left = real(self, group)
         refused = not made and all(due.tried for due in left)
-        return ([apply._Written(due.write, Result.FAILED) for due in left], []) if refused else (made, left)
+        return ([Written(due.write, Result.FAILED) for due in left], []) if refused else (made, left)
 
-    patch.setattr(Applier, "_put_group", put_group)
+    patch.setattr(TagWriter, "_put_group", put_group)
 
 
 def _a_tag_that_is_refused_by_itself_was_not_made_before(patch: Patch) -> None:
-    real = Applier._put
-    patch.setattr(Applier, "_put", lambda self, due: real(self, due._replace(tried=False)))
+    real = TagWriter._put
+    patch.setattr(TagWriter, "_put", lambda self, due: real(self, due._replace(tried=False)))
 
 
 def _admitted(patch: Patch, change: Callable[[Snapshot], Snapshot]) -> None:
