@@ -23,11 +23,11 @@ from state.canonical import Json
 from state.entry import Kind
 from state.errors import ReconcilerError, Terminal
 from state.git import CommitId
-from state.history import Result, Write
 from state.observed import Absent, Present, TagState
 from state.oci import Tag
 from state.plan import Adopt, EndHead, PinDecision, Plan, QuarantineHead, Release, ResolveDecision, Retag
 from state.quarantine import Acceptance, Breach
+from state.writes import Result, Write
 
 BATCH_MAX_RELEASES: Final = 100
 BATCH_MAX_WRITES: Final = 500

@@ -15,9 +15,9 @@ from reconciler.record import Recorder
 from state.canonical import Json
 from state.entry import Kind
 from state.errors import Fenced, LedgerMoved, LogRollback, ReconcilerError, Transient
-from state.history import Attachment, Result
 from state.oci import Digest, Repository
 from state.verdict import Verdict
+from state.writes import Attachment, Result
 
 
 class Stated(NamedTuple):

@@ -10,10 +10,11 @@ from state.canonical import Json, reading
 from state.decision import AwaitBuild, Decision, RetagFrom, Unresolved
 from state.entry import Entry, Kind
 from state.git import CommitId
-from state.history import Result, Trace, Write
+from state.history import Trace
 from state.hold import REMEDY, Reason
 from state.oci import Repository
 from state.quarantine import Acceptance, Breach
+from state.writes import Result, Write
 
 
 class About(Protocol):

@@ -16,11 +16,11 @@ from reconciler.ports import Purpose
 from reconciler.tag_writes import Due, Targets
 from state.errors import IntegrityError, ReconcilerError, Transient
 from state.git import CommitId
-from state.history import Write
 from state.observed import Absent, Present, PullRequest, Snapshot, TagState
 from state.oci import Digest, Manifest, Repository, Tag
 from state.plan import Release, Retag
 from state.verdict import Outcome, Verdict
+from state.writes import Write
 
 
 class Premise:

@@ -33,12 +33,12 @@ from state.errors import (
     Transient,
 )
 from state.git import CommitId
-from state.history import Publication, Result
 from state.observed import How, Present, Snapshot
 from state.oci import Digest, Repository, Tag
 from state.plan import Release
 from state.release_set import PREDICATE_TYPE, ReleasedImage, ReleaseSet
 from state.verdict import Outcome, Verdict
+from state.writes import Publication, Result
 
 _STOP = (Fenced, LedgerMoved, LogRollback)
 

@@ -23,9 +23,9 @@ from reconciler.ports import (
 )
 from state.canonical import Json
 from state.errors import Fenced, IntegrityError, LedgerMoved, LogRollback, ReconcilerError, Transient
-from state.history import Result, Write
 from state.observed import Absent, How, Present, TagState
 from state.oci import Digest, Manifest, Repository, Tag
+from state.writes import Result, Write
 
 T = TypeVar("T")
 

@@ -20,7 +20,7 @@ from state.decision import Decision
 from state.entry import Entry, Kind, Logged
 from state.errors import InvalidValue
 from state.git import CommitId, RefName
-from state.history import Cell, Evidence, History, Trace, Write
+from state.history import Cell, History, Trace
 from state.log_branch import LogName
 from state.log_recovery import sync_directory
 from state.observed import Recorded
@@ -29,6 +29,7 @@ from state.pin_plan import PinPlan
 from state.publishing import LoggedMarker, People, Proposal, Standing
 from state.quarantine import Quarantine
 from state.typed_json import form
+from state.writes import Evidence, Write
 
 FILE_MAX_BYTES: Final = 2 * 1024**3
 _HEAD_MAX_BYTES: Final = 4096

@@ -32,11 +32,11 @@ from state.canonical import Json, reading
 from state.entry import Entry, Kind
 from state.errors import ConfigError, IntegrityError, InvalidValue
 from state.git import CommitId
-from state.history import Publication, Result, Write
 from state.log_read import LogReader
 from state.oci import OCI_MANIFEST, Digest, Manifest, Repository
 from state.publishing import Proposal, Step
 from state.release_set import ReleaseSet, layer_of
+from state.writes import Publication, Result, Write
 
 _SMALL_MAX_BYTES: Final = form.MEMBER_MAX_BYTES
 

@@ -27,12 +27,13 @@ from state.approval import Admission, Approval
 from state.canonical import Json
 from state.entry import Entry, Kind, Logged
 from state.git import CommitId
-from state.history import History, Write
+from state.history import History
 from state.observed import Baseline, BaselinePolicy, Policy, Present, PullRequest, Snapshot
 from state.oci import Digest
 from state.pin_plan import PinPlan
 from state.publishing import LoggedMarker, Proposal, Step
 from state.verdict import Level, Outcome, Verdict
+from state.writes import Write
 
 ADMITTED: Final = "admitted"
 PUBLISHED: Final = "published"

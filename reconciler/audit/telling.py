@@ -15,11 +15,11 @@ from state.canonical import Json, reading
 from state.entry import Entry, Kind, Logged
 from state.errors import InvalidValue
 from state.git import CommitId
-from state.history import Publication, Write
 from state.oci import Digest, Repository
 from state.pin_plan import PinPlan
 from state.publishing import Proposal
 from state.publishing import Step as ProposalStep
+from state.writes import Publication, Write
 
 CELLS_MAX: Final = 50
 """Tags that are told of one subject; the newest."""

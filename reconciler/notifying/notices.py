@@ -18,8 +18,8 @@ from state import canonical
 from state.canonical import Json, reading
 from state.entry import Kind, Logged
 from state.git import CommitId
-from state.history import Publication, Result
 from state.publishing import Proposal, ProposalState, Step
+from state.writes import Publication, Result
 
 CONTENT_TYPE: Final = "application/cloudevents+json; charset=utf-8"
 TYPE_PREFIX: Final = "dev.ameide."

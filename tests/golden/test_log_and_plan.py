@@ -13,11 +13,12 @@ from reconciler.planner import plan
 from state import canonical
 from state.decision import AwaitBuild, RetagFrom, Unresolved
 from state.entry import Entry, Kind, decode
-from state.history import History, Result, Write
+from state.history import History
 from state.hold import Reason
 from state.observed import Absent, How, Present, Recorded, Snapshot, Unknown
 from state.parts import blob_id, join, split
 from state.plan import EndHead, PinDecision, ResolveDecision
+from state.writes import Result, Write
 from tests.unit.strategies import (
     ACCEPTED,
     BASELINES,

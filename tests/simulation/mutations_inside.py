@@ -21,13 +21,14 @@ from state.decision import RetagFrom
 from state.entry import Kind
 from state.errors import Fenced
 from state.git import CommitId
-from state.history import History, Result
+from state.history import History
 from state.hold import Reason
 from state.log import GitLog
 from state.observed import Absent, Baseline, How, Mode, Present, Snapshot, Unknown
 from state.oci import Digest
 from state.plan import EndHead, PinDecision
 from state.verdict import Outcome, Verdict
+from state.writes import Result
 from tests.simulation.ports import POLICY
 
 Patch = pytest.MonkeyPatch

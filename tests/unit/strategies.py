@@ -17,7 +17,7 @@ from state.change import ChangeRecord, ImageChange, Why
 from state.decision import AwaitBuild, Decision, RetagFrom, Unresolved, Wanted
 from state.entry import Entry, Kind
 from state.git import CommitId, RefName
-from state.history import History, Result, Write
+from state.history import History
 from state.hold import Reason
 from state.observed import (
     Absent,
@@ -41,6 +41,7 @@ from state.oci import Digest, Repository
 from state.plan import QuarantineHead
 from state.quarantine import Breach
 from state.verdict import Outcome, Verdict
+from state.writes import Result, Write
 
 K = TypeVar("K")
 V = TypeVar("V")

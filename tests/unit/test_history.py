@@ -13,10 +13,11 @@ from state.decision import AwaitBuild, Decision, RetagFrom, Unresolved
 from state.entry import Entry, Kind, decode
 from state.errors import IntegrityError, InvalidValue
 from state.git import CommitId
-from state.history import History, Result, Trace, Write
+from state.history import History, Trace
 from state.hold import Reason
 from state.observed import How, Recorded, Snapshot
 from state.plan import ResolveDecision
+from state.writes import Result, Write
 from tests.thorough import examples
 from tests.unit.strategies import (
     BASELINES,

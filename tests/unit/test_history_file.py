@@ -18,7 +18,7 @@ from state.decision import AwaitBuild, RetagFrom, Unresolved
 from state.entry import Kind, Logged
 from state.errors import InvalidValue
 from state.git import CommitId
-from state.history import Attachment, History, Publication, Result, Write
+from state.history import History
 from state.history_file import Folded, HistoryFile
 from state.hold import Reason
 from state.log_branch import LogName
@@ -26,6 +26,7 @@ from state.observed import How
 from state.oci import Digest, Repository
 from state.publishing import ProposalState, Step
 from state.quarantine import Acceptance, Breach
+from state.writes import Attachment, Publication, Result, Write
 from tests.unit.strategies import BASELINES, BILLING, BUILT, HEADS, ORDERS, Ledger, decision, outcome_row
 from tests.unit.test_publishing_history import OPEN, plan_of
 
