@@ -14,7 +14,6 @@ import pygit2
 
 from reconciler import doctor_forge, doctor_janitor, doctor_log, doctor_publish
 from reconciler.adapters.git_push_probe import may_push
-from reconciler.adapters.git_remote import remote
 from reconciler.adapters.gitops_pygit2 import GitOpsRepository
 from reconciler.adapters.handed_over import HandedOverFiles
 from reconciler.adapters.local_repository import LocalRepository, blob, target
@@ -26,6 +25,7 @@ from reconciler.code_forge import CodeForge, opened
 from reconciler.evidence.assembling import authority_of, signer_of
 from reconciler.evidence.carrying import BUNDLE_SUFFIX
 from reconciler.findings import Finding, Status, attempt, secret
+from reconciler.gitops_forge import inventory_source
 from reconciler.ports import Clock, Random, RepositoryIdentity
 from reconciler.settings import RepositorySettings, Settings
 from reconciler.settings_forge import LocalForgeSettings
@@ -196,8 +196,9 @@ def _gitops(settings: RepositorySettings, whole: Settings, catalogues: list[Cata
 
 def _only_reads(check: str, gitops: GitOpsSettings, whole: Settings) -> Finding:
     """This credential reads the inventory; what proposes changes has one of its own."""
-    source = remote(gitops.url, credential_file=gitops.credential_file, known_hosts_file=gitops.known_hosts_file)
-    if may_push(source, whole.state_dir, timeout_s=float(whole.request_timeout_s) * CALL_TIMEOUT_FACTOR):
+    if may_push(
+        inventory_source(gitops), whole.state_dir, timeout_s=float(whole.request_timeout_s) * CALL_TIMEOUT_FACTOR
+    ):
         remedy = "name one that may only read: the inventory takes no more"
         return Finding(check, Status.WARN, "more than needed: it may push to the GitOps repository", remedy)
     return Finding(check, Status.OK, "it may read, and not push")
@@ -226,11 +227,9 @@ def _inventory(settings: RepositorySettings, whole: Settings, catalogues: list[C
         tempfile.TemporaryDirectory(prefix=_PREFIX, dir=whole.state_dir) as directory,
         GitOpsRepository(
             Path(directory) / "gitops",
-            gitops.url,
+            inventory_source(gitops),
             ref=gitops.ref,
             inventory_path=gitops.inventory,
-            credential_file=gitops.credential_file,
-            known_hosts_file=gitops.known_hosts_file,
             timeout_s=float(whole.request_timeout_s) * CALL_TIMEOUT_FACTOR,
         ) as repository,
     ):
@@ -268,7 +267,7 @@ def _release_sets(settings: RepositorySettings, repository_id: int, evidence: Ev
     return Finding(
         f"{settings.name}: release sets",
         Status.WARN,
-        f"{evidence.release_sets} moves no tag: a new release set was refused for {heads}",
+        f"{evidence.release_sets} keeps another release set than ours at the tags of {heads}",
         f"{REMEDY[Reason.RELEASE_REFUSED]}; `ameide registry probe` measures it",
     )
 

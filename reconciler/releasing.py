@@ -43,6 +43,16 @@ from state.writes import Publication, Result
 _STOP = (Fenced, LedgerMoved, LogRollback)
 
 
+class _Another(IntegrityError):
+    """At the head's tag is a release set that does not say what we know, or that we did not sign."""
+
+    def __init__(self, repository: Repository, head: CommitId, found: Digest) -> None:
+        super().__init__(
+            f"{repository}:{head}: another release set is there: expected no tag, found {found}; find out who wrote it;"
+            " push a new commit to start afresh"
+        )
+
+
 class ReleaseStore(ArtifactStore, RegistryReader, RegistryWriter, Protocol):
     """The registry client, as releasing uses it."""
 
@@ -150,21 +160,25 @@ class Releaser:
     def _publish(self, due: Sequence[_Due], seen: Snapshot, failed: dict[CommitId, str]) -> None:
         history = self._recorder.history
         sets: list[tuple[_Due, ReleaseSet, Publication]] = []
-        placed = self._targets.executor.map(lambda one: self._place(self._set(one, seen)), due)
-        for one, release in zip(due, placed, strict=True):
-            head = one.planned.action.head
-            if isinstance(release, Exception):
-                self._drop(one.planned.action, release, failed)
-                continue
-            digest = release.manifest().digest
-            sets.append((one, release, Publication(self._targets.repository, head, digest, history.void.get(head))))
+        kept_out: list[Json] = []
+        made = [self._set(one, seen) for one in due]
+        for one, release, placed in zip(due, made, self._targets.executor.map(self._place, made), strict=True):
+            if isinstance(placed, Exception):
+                self._drop(one.planned.action, placed, failed)
+                if isinstance(placed, _Another):
+                    kept_out.append({**self._publication(release).to_json(), "result": Result.CONFLICT.value})
+            else:
+                sets.append((one, placed, self._publication(placed)))
+        if kept_out:
+            # Nothing was to be written, so there is no intent; said once, it is not asked for again.
+            self._recorder.append(Kind.OUTCOME, {"intent": None, "publications": kept_out, "writes": []})
         if not sets:
             return
         rows: list[Json] = [p.to_json() for *_, p in sets]
         intent = self._recorder.append(Kind.INTENT, {"publications": rows, "writes": []})
-        made = self._targets.executor.map(lambda s: self._publish_one(*s[1:]), sets)
+        results = self._targets.executor.map(lambda s: self._publish_one(*s[1:]), sets)
         outcomes: list[Json] = []
-        for (one, _, publication), result in zip(sets, made, strict=True):
+        for (one, _, publication), result in zip(sets, results, strict=True):
             if isinstance(result, Exception):
                 self._drop(one.planned.action, result, failed)
                 outcomes.append({**publication.to_json(), "result": _result(result).value})
@@ -180,6 +194,10 @@ class Releaser:
                     digest=history.released[publication.head],
                     pull_request=one.planned.action.pull_requests[0],
                 )
+
+    def _publication(self, release: ReleaseSet) -> Publication:
+        digest, void = release.manifest().digest, self._recorder.history.void
+        return Publication(self._targets.repository, release.head, digest, void.get(release.head))
 
     def _set(self, one: _Due, seen: Snapshot) -> ReleaseSet:
         """What the log and the verdicts say of the head, as its release set."""
@@ -218,7 +236,8 @@ class Releaser:
         if found == manifest.digest:
             return manifest.digest
         if found is not None and found != publication.replaces:
-            raise _another(repository, publication.head, found)
+            # Perhaps another process of ours was faster: the next pass looks whose it is.
+            raise StaleObservation(f"{repository}:{publication.head}: expected no tag, found {found} meanwhile")
         store.put_manifest(repository, tag, manifest, confirm)
         return manifest.digest
 
@@ -236,19 +255,14 @@ class Releaser:
             return there.release
         if there.manifest.digest == release.manifest().digest:
             return release
-        raise _another(repository, head, there.manifest.digest)
+        raise _Another(repository, head, there.manifest.digest)
 
     def _drop(self, action: Release, why: object, failed: dict[CommitId, str]) -> None:
         text = _told(why) if isinstance(why, Exception) else str(why)
         failed[action.head] = text
+        if isinstance(why, _Another):
+            self._emit(Event.INTEGRITY_VIOLATED, repository=self._targets.repository, tag=action.head, error=text)
         self._emit(Event.ACTION_DROPPED, head=action.head, detail=f"not released: {text}")
-
-
-def _another(repository: Repository, head: CommitId, found: Digest) -> IntegrityError:
-    return IntegrityError(
-        f"{repository}:{head}: another release set is there: expected no tag, found {found}; find out who wrote it;"
-        " push a new commit to start afresh"
-    )
 
 
 def _told(error: Exception) -> str:

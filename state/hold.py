@@ -89,7 +89,10 @@ REMEDY: Final[dict[Reason, str]] = {
     Reason.FOUND_UNPROVEN: "the tag was there before us without evidence; push a new commit, or remove the tag",
     Reason.BUILD_REFUSED: "publish the build with the evidence that `verification.pull_request` asks for",
     Reason.RELEASE_UNPROVEN: "publish the evidence that `verification` asks for; see `ameide evidence verify`",
-    Reason.RELEASE_REFUSED: "push a new commit, and let tags be moved in the repository of `evidence.release_sets`",
+    Reason.RELEASE_REFUSED: (
+        "find out who wrote the other release set, or let tags be moved in the repository of `evidence.release_sets`;"
+        " then push a new commit"
+    ),
     Reason.OBSERVE_MODE: "set `mode: fill` to let the reconciler write",
     Reason.BACKING_OFF: "nothing to do: the last try failed and is repeated after a pause",
     Reason.WRITE_BUDGET_SPENT: "nothing to do, or raise `max_writes_per_hour`",

@@ -22,7 +22,7 @@ from state.statement import SPDX, VERIFICATION_SUMMARY
 from tests.fixtures.evidence import statement
 from tests.fixtures.oci_images import push_with_buildkit_statement
 from tests.fixtures.proving import BRANCH, Proving, own_statements, sign_v2, spdx, statements_of
-from tests.fixtures.shop import DOCS, IMAGE_NAMES, Shop, cells, changes, open_shop
+from tests.fixtures.shop import DOCS, IMAGE_NAMES, SWEPT_S, Shop, cells, changes, open_shop
 from tests.fixtures.sigstore import PrivateSigstore, claims, token, write_json
 
 
@@ -137,7 +137,7 @@ def test_a_tag_that_moves_after_its_release_quarantines_the_head_although_ci_sig
         image = shop.world.repository("orders")
         _push_other(shop, image, head)
         proving.attests("orders", head, head, ref=BRANCH)
-        running.clock.skew_s += 6000  # so that the slow sweep looks at every recorded tag
+        running.clock.skew_s += SWEPT_S
         running.one_pass()
         report = running.until_quiet()
         assert cells(report, number)["orders"].reason == "tag-conflict"
@@ -320,9 +320,14 @@ def test_a_release_set_that_somebody_else_signed_is_not_believed_at_the_start(pr
             report = running.one_pass()
     assert len(tags_read(asked, head)) == len(IMAGE_NAMES)
     assert not [e for e in shop.entries(Kind.INTENT) if e.entry.body.get("publications")]
-    assert {c.state.value for c in cells(report, number).values()} == {"retagged"}
-    assert {c.release for c in cells(report, number).values()} == {None}
-    assert any("another release set is there" in e["detail"] for e in running.events("action_dropped"))
+    images = [c for c in report.cells if c.pr == number and not c.of_release_set]
+    assert {(c.state.value, c.release) for c in images} == {("retagged", None)}
+    assert [c.reason for c in report.cells if c.pr == number and c.of_release_set] == ["release-refused"]
+    (violated,) = running.events("integrity_violated")  # once, not after every pause
+    assert "another release set is there" in violated["error"]
+    (refused,) = [e.entry.body for e in shop.entries(Kind.OUTCOME) if e.entry.body.get("publications")]
+    assert (refused["intent"], refused["publications"][0]["result"]) == (None, "conflict")
+    shop.verified()
 
 
 def test_a_release_set_is_signed_without_any_key_by_a_sigstore_deployment(

@@ -17,7 +17,7 @@ from tests.e2e.test_drift import accept
 from tests.e2e.test_release import _push_other
 from tests.fixtures.proving import BRANCH, Proving
 from tests.fixtures.registry_stub import Front, Reply, Seen, Stub, error
-from tests.fixtures.shop import Shop, cells, changes, serving
+from tests.fixtures.shop import SWEPT_S, Shop, cells, changes, serving
 from tests.unit.test_config_commands import findings
 
 
@@ -73,7 +73,7 @@ def test_a_void_release_set_that_cannot_be_replaced_is_held_with_a_remedy_until_
         assert first is not None
         _push_other(shop, shop.world.repository("orders"), head)
         proving.attests("orders", head, head, ref=BRANCH)
-        running.clock.skew_s += 6000  # so that the slow sweep looks at every recorded tag
+        running.clock.skew_s += SWEPT_S
         running.one_pass()
         report = running.until_quiet()
         assert cells(report, number)["orders"].reason == "tag-conflict"
@@ -83,7 +83,7 @@ def test_a_void_release_set_that_cannot_be_replaced_is_held_with_a_remedy_until_
         tried = (len(fixed.refused), fixed.publications())
         assert tried[0] == 1
         for _ in range(2):
-            running.clock.skew_s += 6000  # past every pause
+            running.clock.skew_s += SWEPT_S
             report = running.one_pass()
     with shop.reconciler() as running:
         report = running.until_quiet()

@@ -28,7 +28,7 @@ from state.entry import Kind
 from state.log_read import LogReader
 from tests.e2e.test_drift import moved
 from tests.fixtures.registry_stub import Reply, Seen, Stub
-from tests.fixtures.shop import DOCS, LOG_REF, Running, Shop, SkewedClock, changes
+from tests.fixtures.shop import DOCS, LOG_REF, SWEPT_S, Running, Shop, SkewedClock, changes
 
 SECRET = "whsec_" + base64.b64encode(b"0123456789abcdef0123456789abcdef").decode()
 TAKEN = Reply(202)
@@ -211,7 +211,7 @@ def test_a_restart_tells_nothing_again_and_a_lost_memory_tells_it_with_the_same_
         moved(shop, "orders", head)
         told = tell()
         told.passed(report)
-        running.clock.skew_s += 4000
+        running.clock.skew_s += SWEPT_S
         later = running.until_quiet()
         told.passed(later)
         first = events(receiver.requests)
@@ -253,7 +253,7 @@ def test_what_is_too_old_is_given_up_and_counted(shop: Shop, receiver: Stub, tel
         told.clock.skew_s += 600
         told.sender.turn()
         moved(shop, "orders", head)
-        running.clock.skew_s += 4000
+        running.clock.skew_s += SWEPT_S
         later = running.until_quiet()
         assert shop.entries(Kind.QUARANTINE)
         told.clock.skew_s = running.clock.skew_s + 2 * 3600
