@@ -13,6 +13,7 @@ from bench.fast_import import FastImport, git
 from bench.measure import Bench, Row, Target, say, seconds, versus
 from reconciler.adapters.git_changes import Comparer
 from reconciler.adapters.git_pygit2 import Mirror
+from reconciler.adapters.git_remote import remote
 from state.change import ChangeRecord
 from state.git import CommitId, RefName
 from state.observed import Catalogue, Image
@@ -34,14 +35,14 @@ def run(bench: Bench) -> list[Row]:
     main, heads = _build(repository)
     catalogue = _catalogue(main)
     folder = bench.folder("mirror")
-    with Mirror(folder / "code", str(repository), timeout_s=_TIMEOUT_S) as mirror:
+    with Mirror(folder / "code", remote(str(repository)), timeout_s=_TIMEOUT_S) as mirror:
         for number, head in enumerate(heads):
             mirror.fetch(head, RefName(f"refs/pull/{number}/head"))
     records = _compare(repository, main, heads, catalogue)
     pairs = _pairs(records, catalogue)
 
     def worker(tips: Sequence[CommitId]) -> float:
-        with Mirror(folder / "code", str(repository), timeout_s=_TIMEOUT_S) as mirror:
+        with Mirror(folder / "code", remote(str(repository)), timeout_s=_TIMEOUT_S) as mirror:
             mirror.changes(main, main, catalogue)  # starts the worker, as the first head of the daemon's life does
             for tip in tips:
                 mirror.changes(tip, tip, catalogue)

@@ -81,11 +81,9 @@ def opened(
     def mirror_of(identity: RepositoryIdentity, token: Callable[[], str] | None, ca_file: Path | None) -> Mirror:
         return Mirror(
             mirrors / str(identity.id),
-            forge.git_url,
+            remote(forge.git_url, token=token, ca_file=ca_file),
             catalogue_path=repository.catalogue,
             timeout_s=timeout_s,
-            token=token,
-            ca_file=ca_file,
         )
 
     with ExitStack() as stack:

@@ -15,7 +15,7 @@ from reconciler.adapters.git_remote import Remote, remote
 from reconciler.code_forge import PROPOSES, reached
 from reconciler.ports import Clock, ForgeWriter, Metrics, Random, RepositoryIdentity
 from reconciler.settings_forge import ForgeSettings, GiteaForgeSettings, GitLabForgeSettings, LocalForgeSettings
-from reconciler.settings_model import Settings
+from reconciler.settings_model import GitOpsSettings, Settings
 
 
 class GitOpsForge(NamedTuple):
@@ -24,6 +24,11 @@ class GitOpsForge(NamedTuple):
     identity: RepositoryIdentity
     changes: ForgeWriter
     remote: Remote
+
+
+def inventory_source(gitops: GitOpsSettings) -> Remote:
+    """Where the inventory is read from."""
+    return remote(gitops.url, credential_file=gitops.credential_file, known_hosts_file=gitops.known_hosts_file)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from reconciler.adapters.approvers_file import ApproversFile
+from reconciler.adapters.git_remote import remote
 from reconciler.adapters.gitops_writer import GitOpsBranches
 from reconciler.adapters.markers_branch import BranchMarkers
 from reconciler.adapters.markers_directory import DirectoryMarkers
@@ -150,11 +151,13 @@ def channels_of(
         channels["branch"] = stack.enter_context(
             BranchMarkers(
                 settings.state_dir / "mirrors" / f"{repository.name}-markers",
-                approvals.branch.url,
+                remote(
+                    approvals.branch.url,
+                    credential_file=approvals.branch.credential_file,
+                    known_hosts_file=approvals.branch.known_hosts_file,
+                ),
                 ref=approvals.branch.ref,
                 timeout_s=float(settings.request_timeout_s) * CALL_TIMEOUT_FACTOR,
-                credential_file=approvals.branch.credential_file,
-                known_hosts_file=approvals.branch.known_hosts_file,
             )
         )
     return channels
@@ -176,11 +179,9 @@ def _lane(common: Common, repository: RepositorySettings, target: TargetSettings
         ) as forge,
         GitOpsBranches(
             settings.state_dir / "mirrors" / f"{repository.name}-{target.name}",
-            forge.remote.url,
+            forge.remote,
             timeout_s=float(settings.request_timeout_s) * CALL_TIMEOUT_FACTOR,
             signer=signer,
-            ca_file=forge.remote.ca_file,
-            token=forge.remote.token,
         ) as writer,
     ):
         named = Target(target.name, forge.identity.id, base, target.environment)

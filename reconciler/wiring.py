@@ -25,6 +25,7 @@ from reconciler.adapters.registry_router import Registries
 from reconciler.code_forge import CodeForge, opened
 from reconciler.events import Emitter
 from reconciler.evidence.assembling import hand_over_of, release_targets_of, releases_of, verifier_of
+from reconciler.gitops_forge import inventory_source
 from reconciler.guarded_log import GuardedLog
 from reconciler.log_upkeep import LogUpkeep
 from reconciler.looking import Look, Rules, Sources, Tick
@@ -165,11 +166,9 @@ def readers(
     settings = common.settings
     gitops = GitOpsRepository(
         settings.state_dir / "mirrors" / f"{forge.identity.id}-gitops",
-        repository.gitops.url,
+        inventory_source(repository.gitops),
         ref=repository.gitops.ref,
         inventory_path=repository.gitops.inventory,
-        credential_file=repository.gitops.credential_file,
-        known_hosts_file=repository.gitops.known_hosts_file,
         timeout_s=float(settings.request_timeout_s) * CALL_TIMEOUT_FACTOR,
     )
     verifier = verifier_of(

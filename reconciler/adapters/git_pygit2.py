@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Final, Self
@@ -10,7 +9,7 @@ from typing import Final, Self
 from reconciler.adapters.git_files import read_catalogue
 from reconciler.adapters.git_history import History
 from reconciler.adapters.git_mirror import BareMirror
-from reconciler.adapters.git_remote import DEFAULT_USERNAME, remote
+from reconciler.adapters.git_remote import Remote
 from reconciler.adapters.git_worker import Worker
 from reconciler.adapters.recent import Recent
 from reconciler.catalogue import DEFAULT_PATH
@@ -28,33 +27,18 @@ class Mirror:
 
     Args:
         path: of the mirror; a cache that may be deleted. Worker and mirror are let go by `close`.
-        url: an absolute path, file://, https://, ssh://, user@host:path, or http:// to this machine itself.
-        credential_file: for https a file with the token alone, for ssh a private key; open to nobody else.
-        token: for https in place of a credential file, asked before each fetch (`git_remote.Remote`).
+        source: where it is fetched from (`git_remote.remote`).
         timeout_s: seconds for one fetch, and for one comparison.
     """
 
     def __init__(
         self,
         path: Path,
-        url: str,
+        source: Remote,
         *,
         timeout_s: float,
         catalogue_path: str = DEFAULT_PATH,
-        credential_file: Path | None = None,
-        username: str = DEFAULT_USERNAME,
-        known_hosts_file: Path | None = None,
-        ca_file: Path | None = None,
-        token: Callable[[], str] | None = None,
     ) -> None:
-        source = remote(
-            url,
-            credential_file=credential_file,
-            username=username,
-            known_hosts_file=known_hosts_file,
-            ca_file=ca_file,
-            token=token,
-        )
         self._catalogue_path = catalogue_path
         self._mirror = BareMirror(path, source, timeout_s=timeout_s)
         self._worker = Worker(path, timeout_s=timeout_s)

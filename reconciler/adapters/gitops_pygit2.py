@@ -8,7 +8,7 @@ from typing import Self
 
 from reconciler.adapters.git_files import read_file
 from reconciler.adapters.git_mirror import BareMirror
-from reconciler.adapters.git_remote import DEFAULT_USERNAME, remote
+from reconciler.adapters.git_remote import Remote
 from reconciler.inventory import DEFAULT_PATH, parse_inventory
 from state.errors import ConfigError
 from state.git import RefName
@@ -21,19 +21,12 @@ class GitOpsRepository:
     def __init__(
         self,
         path: Path,
-        url: str,
+        source: Remote,
         *,
         ref: RefName | str,
         timeout_s: float,
         inventory_path: str = DEFAULT_PATH,
-        credential_file: Path | None = None,
-        username: str = DEFAULT_USERNAME,
-        known_hosts_file: Path | None = None,
-        ca_file: Path | None = None,
     ) -> None:
-        source = remote(
-            url, credential_file=credential_file, username=username, known_hosts_file=known_hosts_file, ca_file=ca_file
-        )
         self._ref = RefName(ref)
         self._inventory_path = inventory_path
         self._mirror = BareMirror(path, source, timeout_s=timeout_s)

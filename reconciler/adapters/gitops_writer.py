@@ -18,7 +18,7 @@ from reconciler.adapters.git_commit import Paths, blobs, contents, write_commit
 from reconciler.adapters.git_mirror import BareMirror
 from reconciler.adapters.git_push import Elsewhere, Refused, push
 from reconciler.adapters.git_refs import RemoteRefs
-from reconciler.adapters.git_remote import DEFAULT_USERNAME, remote
+from reconciler.adapters.git_remote import Remote
 from reconciler.adapters.git_tree import Entry, MissingObjects, Trees, differing_paths
 from reconciler.ports import Signer
 from state.errors import Denied, StaleObservation, Terminal, Transient
@@ -37,34 +37,20 @@ class GitOpsBranches:
 
     Args:
         path: the mirror's directory; nobody else's mirror is kept there.
+        source: where branches are fetched from and pushed to (`git_remote.remote`).
         signer: signs commits; a key of its own.
         writer: the name of author and committer; `<writer>@ameide.invalid` is also the signature's principal.
-
-    The others are those of `git_remote.remote`.
     """
 
     def __init__(
         self,
         path: Path,
-        url: str,
+        source: Remote,
         *,
         timeout_s: float,
         signer: Signer,
         writer: str = WRITER,
-        credential_file: Path | None = None,
-        username: str = DEFAULT_USERNAME,
-        known_hosts_file: Path | None = None,
-        ca_file: Path | None = None,
-        token: Callable[[], str] | None = None,
     ) -> None:
-        source = remote(
-            url,
-            credential_file=credential_file,
-            username=username,
-            known_hosts_file=known_hosts_file,
-            ca_file=ca_file,
-            token=token,
-        )
         self._mirror = BareMirror(path, source, timeout_s=timeout_s)
         self._refs = RemoteRefs(source, path, timeout_s=timeout_s)
         self._timeout_s = timeout_s

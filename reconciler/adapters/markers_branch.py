@@ -9,7 +9,7 @@ from typing import Final, Self
 import pygit2
 
 from reconciler.adapters.git_mirror import BareMirror
-from reconciler.adapters.git_remote import DEFAULT_USERNAME, remote
+from reconciler.adapters.git_remote import Remote
 from reconciler.adapters.git_tree import TREE, MissingObjects, Trees, parts
 from state.approval import MARKER_MAX_BYTES
 from state.errors import ConfigError, Terminal
@@ -27,18 +27,11 @@ class BranchMarkers:
     def __init__(
         self,
         path: Path,
-        url: str,
+        source: Remote,
         *,
         ref: RefName | str,
         timeout_s: float,
-        credential_file: Path | None = None,
-        username: str = DEFAULT_USERNAME,
-        known_hosts_file: Path | None = None,
-        ca_file: Path | None = None,
     ) -> None:
-        source = remote(
-            url, credential_file=credential_file, username=username, known_hosts_file=known_hosts_file, ca_file=ca_file
-        )
         self._ref = RefName(ref)
         self._mirror = BareMirror(path, source, timeout_s=timeout_s)
         self._last: tuple[CommitId, tuple[bytes, ...]] | None = None

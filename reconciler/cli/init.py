@@ -135,6 +135,7 @@ def _with_hosts(wanted: Wanted, place: CodePlace, branch: RefName) -> Wanted:
 
     from reconciler.adapters.forge_access import TokenFile
     from reconciler.adapters.git_pygit2 import Mirror
+    from reconciler.adapters.git_remote import remote
     from reconciler.doctor_repository import catalogue_at
 
     if place.kind == "local":
@@ -146,10 +147,9 @@ def _with_hosts(wanted: Wanted, place: CodePlace, branch: RefName) -> Wanted:
             tempfile.TemporaryDirectory(prefix="ameide-init-") as directory,
             Mirror(
                 Path(directory) / "code",
-                place.git_url,
+                remote(place.git_url, token=token),
                 timeout_s=_ASK_TIMEOUT_S,
                 catalogue_path=wanted.catalogue,
-                token=token,
             ) as mirror,
         ):
             tip = mirror.branch_tip(branch)

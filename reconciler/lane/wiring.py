@@ -43,11 +43,9 @@ def lane_proposer(common: Shared, repository: RepositorySettings) -> Iterator[La
         ) as gitops,
         GitOpsBranches(
             settings.state_dir / "lane-mirrors" / repository.name,
-            gitops.remote.url,
+            gitops.remote,
             timeout_s=float(settings.request_timeout_s) * CALL_TIMEOUT_FACTOR,
             signer=signer,
-            ca_file=gitops.remote.ca_file,
-            token=gitops.remote.token,
         ) as writer,
     ):
         named = LogName(code.identity.id, Role.OPERATOR)

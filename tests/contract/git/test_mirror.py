@@ -64,7 +64,7 @@ def mirrored(
     tmp_path: Path, url: str, *, timeout_s: float = 30, credential_file: Path | None = None
 ) -> Iterator[Mirror]:
     path = tmp_path / "mirrors" / "code"
-    with Mirror(path, url, timeout_s=timeout_s, credential_file=credential_file) as made:
+    with Mirror(path, remote(url, credential_file=credential_file), timeout_s=timeout_s) as made:
         _: Git = made
         yield made
 
@@ -370,10 +370,8 @@ def test_ssh_gets_explicit_files_and_no_configuration(
     key, hosts = secret(tmp_path, "key"), tmp_path / "known hosts"
     with Mirror(
         tmp_path / "mirrors/code",
-        f"ssh://git@example.com:2222{git_repo.path}",
+        remote(f"ssh://git@example.com:2222{git_repo.path}", credential_file=key, known_hosts_file=hosts),
         timeout_s=30,
-        credential_file=key,
-        known_hosts_file=hosts,
     ) as git:
         assert git.branch_tip(MAIN) == base
     said = (programs / "arguments").read_text().splitlines()
@@ -479,7 +477,8 @@ def test_an_unreadable_history_is_told_as_what_it_is(tmp_path: Path, git_repo: R
 def test_no_worker_is_left_when_its_parent_is_killed(tmp_path: Path, git_repo: Repo, base: CommitId) -> None:
     program = (
         "import sys, time; from pathlib import Path; from reconciler.adapters.git_pygit2 import Mirror\n"
-        "git = Mirror(Path(sys.argv[1]), sys.argv[2], timeout_s=30)\n"
+        "from reconciler.adapters.git_remote import remote\n"
+        "git = Mirror(Path(sys.argv[1]), remote(sys.argv[2]), timeout_s=30)\n"
         "tip = git.branch_tip('refs/heads/main'); git.changes(tip, tip, git.catalogue(tip))\n"
         "print(git.worker_pid, flush=True); sys.stdin.read()\n"
     )
@@ -622,7 +621,7 @@ INVENTORY = b"version: 1\ncomponents:\n  orders-v0: {previewed: true, pins: [{en
 
 @contextmanager
 def gitops(tmp_path: Path, url: str) -> Iterator[GitOpsRepository]:
-    with GitOpsRepository(tmp_path / "mirrors/gitops", url, ref=MAIN, timeout_s=30) as made:
+    with GitOpsRepository(tmp_path / "mirrors/gitops", remote(url), ref=MAIN, timeout_s=30) as made:
         _: GitOps = made
         yield made
 

@@ -12,6 +12,7 @@ import pygit2
 import pytest
 
 from reconciler.adapters.git_commit import FILE_MAX_BYTES
+from reconciler.adapters.git_remote import remote
 from reconciler.adapters.gitops_writer import GitOpsBranches
 from reconciler.adapters.signer_ssh import SshSigner, generate_key_file
 from reconciler.ports import GitOpsWriter, LaneWriter
@@ -54,10 +55,9 @@ class Shop:
         return self.stack.enter_context(
             GitOpsBranches(
                 self.tmp_path / "mirrors" / name,
-                self.url,
+                remote(self.url, credential_file=credential_file),
                 timeout_s=timeout_s,
                 signer=SshSigner.from_file(self.signer),
-                credential_file=credential_file,
             )
         )
 
@@ -510,12 +510,13 @@ def test_a_repository_that_is_not_there_is_terminal(shop: Shop) -> None:
 
 
 def test_a_mirror_that_is_opened_again_has_what_was_made(shop: Shop) -> None:
-    with GitOpsBranches(shop.tmp_path / "m", shop.url, timeout_s=30, signer=SshSigner.from_file(shop.signer)) as writer:
+    source, signer = remote(shop.url), SshSigner.from_file(shop.signer)
+    with GitOpsBranches(shop.tmp_path / "m", source, timeout_s=30, signer=signer) as writer:
         assert writer.tip(MAIN) == shop.base
         one = proposed(writer, shop.base)
     for clean in (["repack", "-adq", "--no-write-bitmap-index"], ["prune", "--expire=now"]):
         subprocess.run(["git", "-C", str(shop.tmp_path / "m"), *clean], check=True, timeout=60)
-    with GitOpsBranches(shop.tmp_path / "m", shop.url, timeout_s=30, signer=SshSigner.from_file(shop.signer)) as writer:
+    with GitOpsBranches(shop.tmp_path / "m", source, timeout_s=30, signer=signer) as writer:
         writer.push(BRANCH, one)
     assert shop.tip(BRANCH) == one
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.adapters import marker_files, markers_branch
+from reconciler.adapters.git_remote import remote
 from reconciler.adapters.markers_branch import BranchMarkers
 from reconciler.adapters.markers_directory import DirectoryMarkers
 from reconciler.adapters.markers_joined import JoinedMarkers
@@ -39,7 +40,7 @@ class Branch:
         self.repo = Repo(root / "approvals.git")
         self.files: dict[str | bytes, Content] = {"README.md": b"markers"}
         self.tip = self.repo.commit(self.files, ref=REF)
-        self.markers = BranchMarkers(root / "mirror", str(self.repo.path), ref=REF, timeout_s=20)
+        self.markers = BranchMarkers(root / "mirror", remote(str(self.repo.path)), ref=REF, timeout_s=20)
 
     def put(self, path: str, content: Content) -> None:
         self.files[path] = content
@@ -205,7 +206,7 @@ def test_too_many_markers_on_a_branch_are_told(branch: Branch, monkeypatch: pyte
 def test_a_branch_that_is_not_there_is_told(tmp_path: Path, branch: Branch) -> None:
     path = str(branch.repo.path)
     with (
-        BranchMarkers(tmp_path / "other", path, ref="refs/heads/none", timeout_s=20) as markers,
+        BranchMarkers(tmp_path / "other", remote(path), ref="refs/heads/none", timeout_s=20) as markers,
         pytest.raises(ConfigError, match="no ref refs/heads/none"),
     ):
         markers.pending()
