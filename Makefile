@@ -11,7 +11,7 @@ REQUIRE ?=
 PUBLIC_DATA ?=
 # Not empty: every variant and all examples, as CI does (make test THOROUGH=1).
 THOROUGH ?=
-WORKERS ?= 2
+WORKERS ?= 4
 FUZZER_DIR := .fuzz/lib
 FUZZER := $(FUZZER_DIR)/.installed
 
