@@ -35,7 +35,7 @@ class Scope(NamedTuple):
 
 
 IN_TEST: Final = Scope((1, 8), HOSTS, crashes=2)
-IN_SHORT: Final = IN_TEST._replace(every=4)
+IN_SHORT: Final = IN_TEST._replace(every=8)
 IN_SOAK: Final = Scope(None, HOSTS, crashes=None)
 
 

@@ -22,8 +22,8 @@ LEAST_RUNS = {
     "events at each call": 1800,
     "moved and back": 1500,
 }
-"""A matrix that runs nothing proves nothing. Of one scope in short a fifth is asked for."""
-SCOPE, SHARE = (IN_TEST, 1) if thorough() else (IN_SHORT, 5)
+"""A matrix that runs nothing proves nothing. Of one scope in short a tenth is asked for."""
+SCOPE, SHARE = (IN_TEST, 1) if thorough() else (IN_SHORT, 10)
 
 
 @pytest.mark.parametrize("stage", STAGES)
