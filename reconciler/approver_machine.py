@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,8 +14,6 @@ from reconciler.adapters.approval_server import ApprovalServer
 from reconciler.adapters.clock import SystemClock, SystemRandom
 from reconciler.adapters.forge_access import SecretFile
 from reconciler.adapters.marker_signers import marker_signer
-from reconciler.adapters.registry_credential import Credential
-from reconciler.adapters.registry_oras import OrasRegistry
 from reconciler.adapters.registry_router import Registries
 from reconciler.approval.approver_settings import (
     ApproverSettings,
@@ -33,6 +32,7 @@ from reconciler.evidence.authority import Authority, CertificateClaims
 from reconciler.evidence.keys import KeyAuthority
 from reconciler.evidence.own import OwnCertificates
 from reconciler.evidence.release_check import published, signed
+from reconciler.registry_clients import client_of, opened_registries
 from reconciler.strict_yaml import read_regular
 from state import approval
 from state.approval import MARKER_MAX_BYTES, Marker
@@ -135,21 +135,10 @@ def opened(config: Path) -> Iterator[Approver]:
     with ExitStack() as stack:
         server = ApprovalServer(settings.server.url, clock, settings.server.ca_file)
         stack.callback(server.close)
-        clients = {}
-        for registry in settings.registries:
-            credential = (
-                Credential(registry.credential_file, registry.host) if registry.credential_file is not None else None
-            )
-            clients[registry.host] = OrasRegistry(
-                registry.host,
-                plain_http=registry.plain_http,
-                credential=credential,
-                ca_file=registry.ca_file,
-                clock=clock,
-                random=SystemRandom(),
-            )
-            stack.callback(clients[registry.host].close)
-        yield Approver(settings, server, Registries(clients))
+        registries = stack.enter_context(
+            opened_registries(settings.registries, partial(client_of, clock=clock, random=SystemRandom()))
+        )
+        yield Approver(settings, server, registries)
 
 
 def now_s() -> int:

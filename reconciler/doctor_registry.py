@@ -11,11 +11,11 @@ from typing import Final
 import requests
 
 from reconciler import doctor_ghcr, doctor_registry_rights
-from reconciler.adapters.registry_credential import Credential
 from reconciler.adapters.registry_limits import Limits
 from reconciler.adapters.registry_oras import OrasRegistry
 from reconciler.findings import Finding, Status, attempt, secret
 from reconciler.ports import Clock, Random
+from reconciler.registry_clients import client_of
 from reconciler.settings import RegistrySettings, Settings
 from state.errors import ReconcilerError, Transient
 from state.observed import Catalogue
@@ -68,17 +68,9 @@ def diagnose(
 
 
 def _client(registry: RegistrySettings, settings: Settings, clock: Clock, random: Random) -> OrasRegistry:
-    path = registry.credential_file
     timeout = settings.request_timeout_s
-    return OrasRegistry(
-        registry.host,
-        plain_http=registry.plain_http,
-        credential=None if path is None else Credential(path, registry.host),
-        ca_file=registry.ca_file,
-        limits=Limits(attempts=1, read_timeout_s=timeout, call_timeout_s=timeout),
-        clock=clock,
-        random=random,
-    )
+    limits = Limits(attempts=1, read_timeout_s=timeout, call_timeout_s=timeout)
+    return client_of(registry, limits, clock=clock, random=random)
 
 
 def _repositories(catalogues: list[Catalogue], host: str) -> list[Repository]:

@@ -18,8 +18,6 @@ from reconciler.adapters.forge_access import SecretFile
 from reconciler.adapters.gitops_pygit2 import GitOpsRepository
 from reconciler.adapters.metrics_prometheus import PrometheusMetrics
 from reconciler.adapters.preview_refresh import ControllerWebhook
-from reconciler.adapters.registry_credential import Credential
-from reconciler.adapters.registry_limits import Limits
 from reconciler.adapters.registry_oras import OrasRegistry
 from reconciler.adapters.registry_router import Registries
 from reconciler.code_forge import CodeForge, opened
@@ -34,9 +32,10 @@ from reconciler.opening import OpenedLate, Writer, is_outage
 from reconciler.passes import Reporting, Repository
 from reconciler.previews import LabelMode, Previews
 from reconciler.publish_wiring import publish_targets_of
+from reconciler.registry_clients import client_of, limits_of, opened_registries
 from reconciler.role_log import TIPS, mirror_of, reconciler_log
 from reconciler.settings import Loaded, RepositorySettings, Settings, to_policy
-from reconciler.settings_model import CALL_TIMEOUT_FACTOR
+from reconciler.settings_model import CALL_TIMEOUT_FACTOR, RegistrySettings
 from reconciler.web.plugin import Plugin, Source
 from reconciler.web.webhooks import Hook, Webhooks
 from state.entry import Entry
@@ -121,34 +120,16 @@ def shared(
         if stop.wait(seconds):
             raise Unavailable("the process is stopping")
 
-    with ThreadExecutor(settings.workers, alive) as executor:
-        clients = {}
-        for registry in settings.registries:
-            limits = Limits(
-                read_timeout_s=float(settings.request_timeout_s),
-                call_timeout_s=float(settings.request_timeout_s) * CALL_TIMEOUT_FACTOR,
-                connections=settings.workers,
-                writes_per_s=float(registry.max_writes_per_s),
-            )
-            clients[registry.host] = OrasRegistry(
-                registry.host,
-                plain_http=registry.plain_http,
-                credential=Credential(registry.credential_file, registry.host)
-                if registry.credential_file is not None
-                else None,
-                ca_file=registry.ca_file,
-                limits=limits,
-                clock=clock,
-                random=random,
-                metrics=metrics,
-                sleep=sleep,
-                pace=time.sleep,  # a batch that was begun is finished, at its pace
-            )
-        try:
-            yield Shared(settings, clock, random, executor, Registries(clients), metrics, emit, stop, may_act)
-        finally:
-            for client in clients.values():
-                client.close()
+    def client(registry: RegistrySettings) -> OrasRegistry:
+        limits = limits_of(registry, request_timeout_s=settings.request_timeout_s, connections=settings.workers)
+        # A batch that was begun is finished, at its pace: those waits do not end with the process's.
+        return client_of(registry, limits, clock=clock, random=random, metrics=metrics, sleep=sleep, pace=time.sleep)
+
+    with (
+        ThreadExecutor(settings.workers, alive) as executor,
+        opened_registries(settings.registries, client) as registries,
+    ):
+        yield Shared(settings, clock, random, executor, registries, metrics, emit, stop, may_act)
 
 
 @contextmanager

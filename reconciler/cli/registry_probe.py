@@ -149,9 +149,8 @@ def _client(
     from pydantic import ValidationError
 
     from reconciler.adapters.clock import SystemClock, SystemRandom
-    from reconciler.adapters.registry_credential import Credential
     from reconciler.adapters.registry_limits import Limits
-    from reconciler.adapters.registry_oras import OrasRegistry
+    from reconciler.registry_clients import client_of
     from reconciler.settings import RegistrySettings
     from state.errors import ConfigError
 
@@ -167,16 +166,8 @@ def _client(
     except ValidationError as error:
         problems = tuple(str(p["msg"]).removeprefix("Value error, ") for p in error.errors(include_input=False))
         raise ConfigError(f"{repository.host}: not a usable registry", problems) from None
-    path = settings.credential_file
-    return OrasRegistry(
-        settings.host,
-        plain_http=settings.plain_http,
-        credential=None if path is None else Credential(path, settings.host),
-        ca_file=settings.ca_file,
-        limits=Limits(attempts=2, call_timeout_s=60, listing_timeout_s=60, writes_per_s=settings.max_writes_per_s),
-        clock=SystemClock(),
-        random=SystemRandom(),
-    )
+    limits = Limits(attempts=2, call_timeout_s=60, listing_timeout_s=60, writes_per_s=settings.max_writes_per_s)
+    return client_of(settings, limits, clock=SystemClock(), random=SystemRandom())
 
 
 def _show(repository: Repository, rows: tuple[Row, ...], left: tuple[Left, ...], prefix: str) -> None:

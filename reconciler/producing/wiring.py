@@ -17,8 +17,6 @@ from reconciler.adapters.clock import SystemClock, SystemRandom
 from reconciler.adapters.executor import ThreadExecutor
 from reconciler.adapters.git_checkout import checkout
 from reconciler.adapters.handed_over import HandedOverFiles
-from reconciler.adapters.registry_credential import Credential
-from reconciler.adapters.registry_limits import Limits
 from reconciler.adapters.registry_oras import OrasRegistry
 from reconciler.adapters.registry_router import Registries
 from reconciler.adapters.sbom_syft import Syft
@@ -34,7 +32,8 @@ from reconciler.producing.proving import Attached, FromFiles, FromSources, FromS
 from reconciler.producing.records import Row, State, Status, failed
 from reconciler.producing.running import Parts, Run, Told
 from reconciler.producing.settings import ProducerSettings
-from reconciler.settings_model import CALL_TIMEOUT_FACTOR
+from reconciler.registry_clients import client_of, limits_of, opened_registries
+from reconciler.settings_model import RegistrySettings
 from state.errors import ConfigError, ReconcilerError, Unavailable
 from state.git import RefName
 from state.observed import Image, Recipe
@@ -76,7 +75,7 @@ def opened(
         folder = _folder(settings.state_dir, source)
         stack.enter_context(_alone(settings.state_dir))
         executor = stack.enter_context(ThreadExecutor(jobs))
-        registries = stack.enter_context(_registries(settings, jobs))
+        registries = stack.enter_context(opened_registries(settings.registries, partial(_client, settings, jobs)))
         proofs = _proofs(settings, registries)
         proving = _proving(settings, registries)
         seen, unread = look(source.source(), proofs, executor)
@@ -139,30 +138,9 @@ def _alone(state_dir: Path) -> Iterator[None]:
         os.close(handle)
 
 
-@contextmanager
-def _registries(settings: ProducerSettings, jobs: int) -> Iterator[Registries]:
-    clock, random = SystemClock(), SystemRandom()
-    with ExitStack() as stack:
-        clients = {}
-        for registry in settings.registries:
-            limits = Limits(
-                read_timeout_s=float(settings.request_timeout_s),
-                call_timeout_s=float(settings.request_timeout_s) * CALL_TIMEOUT_FACTOR,
-                connections=jobs + 1,
-                writes_per_s=float(registry.max_writes_per_s),
-            )
-            file = registry.credential_file
-            clients[registry.host] = OrasRegistry(
-                registry.host,
-                plain_http=registry.plain_http,
-                credential=Credential(file, registry.host) if file is not None else None,
-                ca_file=registry.ca_file,
-                limits=limits,
-                clock=clock,
-                random=random,
-            )
-            stack.callback(clients[registry.host].close)
-        yield Registries(clients)
+def _client(settings: ProducerSettings, jobs: int, registry: RegistrySettings) -> OrasRegistry:
+    limits = limits_of(registry, request_timeout_s=settings.request_timeout_s, connections=jobs + 1)
+    return client_of(registry, limits, clock=SystemClock(), random=SystemRandom())
 
 
 def _proofs(settings: ProducerSettings, registries: Registries) -> Proofs:
