@@ -19,6 +19,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from tests.arguments import minutes, natural
 from tests.chaos.blows import Blows
 from tests.chaos.calm import Calm
 from tests.chaos.people import People
@@ -157,8 +158,8 @@ def soak(given: argparse.Namespace, console: Console) -> str | None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
-    parser.add_argument("--minutes", type=float, default=20)
-    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
+    parser.add_argument("--minutes", type=minutes, default=20)
+    parser.add_argument("--seed", type=natural, default=random.SystemRandom().randrange(1_000_000))
     parser.add_argument("--plant", choices=sorted(PLANTS), help="run with this bug; found is success")
     parser.add_argument("--embedded", action="store_true", help="the embedded registry, also where Debian's is there")
     parser.add_argument("--keep", action="store_true", help="keep the directory of a run that found nothing")

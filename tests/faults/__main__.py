@@ -13,6 +13,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+from tests.arguments import natural, positive
 from tests.faults import command_kills
 from tests.faults.clock_jumps import every_jump
 from tests.faults.crash_matrix import Start, every_answer, every_boundary
@@ -28,9 +29,11 @@ KILLS_PER_WORLD = 20
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
-    parser.add_argument("--kills", type=int, default=200, help="how many random kills")
-    parser.add_argument("--seed", type=int, default=0, help="the first seed; each world of 20 kills has the next one")
-    parser.add_argument("--standby-kills", type=int, default=40, help="how many kills of the replica that works")
+    parser.add_argument("--kills", type=positive, default=200, help="how many random kills")
+    parser.add_argument(
+        "--seed", type=natural, default=0, help="the first seed; each world of 20 kills has the next one"
+    )
+    parser.add_argument("--standby-kills", type=natural, default=40, help="how many kills of the replica that works")
     parser.add_argument("--no-clocks", action="store_true", help="no clock that jumps in one of two replicas")
     parser.add_argument("--no-matrix", action="store_true", help="random kills only")
     given = parser.parse_args()

@@ -21,6 +21,7 @@ from contextlib import redirect_stderr
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.arguments import positive
 from tests.fuzz.engine import INSTRUMENTED, Run, log_of, start
 from tests.fuzz.minimise import minimise
 
@@ -61,8 +62,12 @@ def _arguments() -> argparse.Namespace:
         prog="python -m tests.fuzz", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("targets", nargs="*", metavar="TARGET", help="all of them, if none is named")
-    parser.add_argument("--seconds", type=int, default=60, metavar="N", help="for each target (default: %(default)s)")
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="targets at a time (default: %(default)s)")
+    parser.add_argument(
+        "--seconds", type=positive, default=60, metavar="N", help="for each target (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--jobs", type=positive, default=1, metavar="N", help="targets at a time (default: %(default)s)"
+    )
     parser.add_argument("--replay", type=Path, metavar="FILE", help="run this one input and end")
     parser.add_argument("--minimise", action="store_true", help="rewrite the kept corpus from what was found so far")
     return parser.parse_args()

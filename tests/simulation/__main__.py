@@ -14,6 +14,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from functools import partial
 
+from tests.arguments import natural, positive
 from tests.simulation.mutations import MUTATIONS, search
 from tests.simulation.run import SimulationFailed, shortest, simulate
 
@@ -24,10 +25,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tests.simulation", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seeds", type=int, default=300, help="how many runs")
-    parser.add_argument("--steps", type=int, default=0, help="at least so many steps, however many runs that takes")
-    parser.add_argument("--start", type=int, default=0, help="the first seed")
-    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="how many processes")
+    parser.add_argument("--seeds", type=positive, default=300, help="how many runs")
+    parser.add_argument("--steps", type=natural, default=0, help="at least so many steps, however many runs that takes")
+    parser.add_argument("--start", type=natural, default=0, help="the first seed")
+    parser.add_argument("--workers", type=positive, default=os.cpu_count(), help="how many processes")
     parser.add_argument("--trace", action="store_true", help="print what happened in each run")
     parser.add_argument("--mutations", action="store_true", help="break each rule on purpose; how many seeds find it")
     parser.add_argument("--anew", action="store_true", help="with --mutations: from seed 0 on, not by the known seeds")
