@@ -22,6 +22,7 @@ from reconciler.preview.lint.observed import parse_observed
 from reconciler.primitive import runner_output
 from reconciler.primitive.bpmn_compile import compile_process
 from reconciler.primitive.names import Language
+from reconciler.producing.dockerfile import read as read_dockerfile
 from reconciler.strict_yaml import parse
 from state import canonical
 from state.errors import ConfigError, InvalidValue, ReconcilerError, Unsupported
@@ -54,6 +55,13 @@ def config(raw: bytes) -> None:
 
 def catalogue(raw: bytes) -> None:
     parse_catalogue(raw, _COMMIT)
+
+
+def dockerfile(raw: bytes) -> None:
+    """The first line is the value of the build argument A."""
+    value, _, file = raw.partition(b"\n")
+    made = read_dockerfile(file, "Dockerfile", {"A": text(value)})
+    assert all(base.reference.endswith(f"@{base.digest}") for base in made.bases)
 
 
 def inventory(raw: bytes) -> None:
@@ -125,6 +133,7 @@ TARGETS: Final = (
     Target("strict-yaml", strict_yaml, (ConfigError,), max_len=64 * 1024),
     Target("config", config, (ConfigError,)),
     Target("catalogue", catalogue, (ConfigError,)),
+    Target("dockerfile", dockerfile, (ConfigError,)),
     Target("inventory", inventory, (ConfigError,)),
     Target("pins", pins, (ConfigError,)),
     Target("image-places", images, (ConfigError,)),
