@@ -14,7 +14,8 @@ that repository alone. Which components are previewed, and where they are pinned
       orders-v0: orders
       orders-v0-dispatcher: orders
 
-`build` is for `ameide publish` alone; an image without it is built by somebody else.
+`build` is for `ameide publish` alone; an image without it is built by somebody else. It may have `args`, the build
+arguments: a mapping of names to texts, in which `{commit}` is the commit that is built, and nothing else is replaced.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, Field
 
+from reconciler.build_arguments import check_count, check_name, check_value
 from reconciler.declared import Declared, InsidePath, Reading, check_path
 from reconciler.strict_yaml import Location
 from state.git import CommitId
@@ -53,6 +55,9 @@ def _platform(text: str) -> str:
 class _Build(Declared):
     file: InsidePath
     context: Annotated[str, AfterValidator(_input)] = WHOLE_REPOSITORY
+    args: Annotated[dict[str, Annotated[str, AfterValidator(check_value)]], AfterValidator(check_count)] = Field(
+        default_factory=dict
+    )
 
 
 class _Image(Declared):
@@ -98,10 +103,12 @@ def _parsed(raw: bytes, commit: CommitId, what: str) -> tuple[Catalogue, dict[st
         image = reading.model(_Image, at, value, _MISPLACED)
         _check_inputs(reading, (*at, "inputs"), _texts(value, "inputs"))
         _check_twice(reading, (*at, "platforms"), _texts(value, "platforms"))
+        _check_names(reading, (*at, "build", "args"), value)
         if image is not None:
             images[name] = Image(name, Repository(image.repository), image.inputs, image.platforms)
             if image.build is not None:
-                recipes[name] = Recipe(image.build.file, image.build.context)
+                build = image.build
+                recipes[name] = Recipe(build.file, build.context, tuple(build.args.items()))
                 _check_recipe(reading, (*at, "build"), recipes[name], image.inputs)
     _check_repositories(reading, declared)
     components = reading.section(top, "components")
@@ -134,6 +141,17 @@ def _check_recipe(reading: Reading, at: Location, recipe: Recipe, inputs: tuple[
         reading.note((*at, "file"), f"{recipe.file!r} is in none of the image's inputs; add it there")
     if not any(below(one, recipe.context) or below(recipe.context, one) for one in inputs):
         reading.note((*at, "context"), f"none of the image's inputs is in {recipe.context!r}, so it would be empty")
+
+
+def _check_names(reading: Reading, at: Location, image: object) -> None:
+    """The names of build arguments, of an image that may be invalid elsewhere."""
+    build = image.get("build") if isinstance(image, dict) else None
+    declared = build.get("args") if isinstance(build, dict) else None
+    for name in declared if isinstance(declared, dict) else ():
+        try:
+            check_name(name)
+        except ValueError as error:
+            reading.note((*at, name), str(error))
 
 
 def _texts(value: object, key: str) -> Mapping[int, str]:

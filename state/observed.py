@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from state.change import ChangeRecord
 from state.decision import Decision
@@ -13,6 +13,9 @@ from state.git import CommitId, RefName
 from state.oci import Digest, Repository
 from state.quarantine import Breach
 from state.verdict import Verdict
+
+COMMIT_PLACEHOLDER: Final = "{commit}"
+"""In the value of a build argument: the commit that is built, 40 hex digits."""
 
 
 class Mode(StrEnum):
@@ -69,6 +72,12 @@ class Recipe(NamedTuple):
 
     file: str
     context: str
+    arguments: tuple[tuple[str, str], ...] = ()
+    """Build arguments, (name, value) in the catalogue's order; `COMMIT_PLACEHOLDER` in a value is not replaced yet."""
+
+    def arguments_at(self, commit: CommitId) -> tuple[tuple[str, str], ...]:
+        """The arguments as a build of `commit` gets them."""
+        return tuple((name, value.replace(COMMIT_PLACEHOLDER, commit)) for name, value in self.arguments)
 
 
 class Catalogue(NamedTuple):

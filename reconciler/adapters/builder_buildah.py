@@ -2,7 +2,8 @@
 
 Of buildah only this is used: build one platform, write the image into an OCI layout, remove it from the store. Nothing
 is pushed by it, so it gets no credential but the one for base images. Tested with 1.28 (Debian 12).
-Source: buildah-build(1), buildah-push(1), containers-registries.conf(5), containers-auth.json(5).
+Source: buildah-build(1), buildah-push(1), containers-registries.conf(5), containers-auth.json(5),
+containers-policy.json(5).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Final, NamedTuple
 from reconciler.adapters import bounded_process
 from reconciler.ports import BuildRequest
 from reconciler.producing.dockerfile import split_platform
+from state.canonical import Json
 from state.errors import ConfigError, Terminal, Unavailable
 
 _LINES_SHOWN: Final = 15
@@ -32,6 +34,10 @@ _EMULATORS: Final = {
     "riscv64": "riscv64",
 }  # fmt: skip
 _BINFMT: Final = Path("/proc/sys/fs/binfmt_misc")
+
+
+_ACCEPTED: Final[Json] = [{"type": "insecureAcceptAnything"}]
+_ANYTHING: Final[Json] = {"default": _ACCEPTED}
 
 
 class Store(NamedTuple):
@@ -97,6 +103,7 @@ class Buildah:
                 "build",
                 "--isolation", store.isolation, "--network", store.network,
                 "--platform", request.platform,
+                *(f"--build-arg={name}={value}" for name, value in request.arguments),
                 "--timestamp", str(request.created_s), "--omit-history", "--identity-label=false",
                 # Nothing from a cache: what comes out is a function of context, file and base images.
                 "--no-cache", "--layers=false", "--pull=true",
@@ -104,7 +111,7 @@ class Buildah:
                 "--file", str(request.file), str(request.context),
             ]  # fmt: skip
             with self._removing():
-                self._run(arguments, what, until_s, told)
+                self._run(arguments, what, until_s, told, _only(request.bases))
                 image = _identity(named)
                 self._made.add(image)
                 self._run(["push", "--format", "oci", image, f"oci:{layout}"], what, until_s)
@@ -133,17 +140,20 @@ class Buildah:
         return made
 
     def _run(
-        self, arguments: Sequence[str], what: str, until_s: float, told: Callable[[str], None] = lambda _line: None
+        self,
+        arguments: Sequence[str],
+        what: str,
+        until_s: float,
+        told: Callable[[str], None] = lambda _line: None,
+        policy: Json = _ANYTHING,
     ) -> None:
         store = self._store
         with tempfile.TemporaryDirectory(prefix="home-", dir=store.folder) as home:
             (Path(home) / "registries.conf").write_text(_registries(store.plain_http_hosts))
             (Path(home) / "containers.conf").touch()
-            # By digest is how a base image is named, so whoever gives it out needs no signature beside.
-            policy = Path(home) / "policy.json"
-            policy.write_text('{"default":[{"type":"insecureAcceptAnything"}]}')
+            (Path(home) / "policy.json").write_text(json.dumps(policy))
             if arguments[0] in ("build", "push"):
-                arguments = [arguments[0], "--signature-policy", str(policy), *arguments[1:]]
+                arguments = [arguments[0], "--signature-policy", f"{home}/policy.json", *arguments[1:]]
             # Settings, short names, mirrors and policies of the machine do not count: two machines build alike.
             environment = {
                 "PATH": os.defpath + ":/usr/local/sbin:/usr/sbin:/sbin",
@@ -184,6 +194,27 @@ def _identity(file: Path) -> str:
     if len(bare) != 64 or not set(bare) <= set("0123456789abcdef"):
         raise Terminal(f"buildah wrote no image id, but {text[:100]!r}")
     return bare
+
+
+def _only(bases: Sequence[str]) -> Json:
+    """containers-policy.json(5): these images by their digests may be pulled, and nothing else.
+
+    A base image may have triggers (ONBUILD) that take others by a name which is no digest, and the builder alone sees
+    them. By digest is how an image is named here, so whoever gives it out needs no signature beside.
+    """
+    allowed: dict[str, Json] = {_scope(base): _ACCEPTED for base in bases}
+    return {"default": [{"type": "reject"}], "transports": {"docker": allowed}}
+
+
+def _scope(reference: str) -> str:
+    """An image as a policy names it: by its digest alone where it has a tag, too, and in full at docker.io."""
+    name, at, digest = reference.partition("@")
+    host, _, path = name.partition("/")
+    if at:
+        path = path.partition(":")[0]
+    if host in ("docker.io", "index.docker.io"):
+        host, path = "docker.io", path if "/" in path else f"library/{path}"
+    return f"{host}/{path}{at}{digest}"
 
 
 def _registries(plain_http_hosts: Sequence[str]) -> str:

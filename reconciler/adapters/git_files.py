@@ -40,6 +40,10 @@ def read_catalogue(repository: pygit2.Repository, commit: CommitId, path: str) -
     return catalogue
 
 
-def read_recipes(repository: pygit2.Repository, commit: CommitId, path: str) -> Mapping[str, Recipe]:
-    """How the images of the catalogue at `commit` are built. Raises ConfigError, MissingObjects."""
-    return parse_recipes(read_file(repository, commit, path), commit, what=f"{path} at {commit.short}")
+def read_declared(repository: pygit2.Repository, commit: CommitId, path: str) -> tuple[Catalogue, Mapping[str, Recipe]]:
+    """The catalogue at `commit` and how its images are built, as they are written: no input is looked for.
+
+    Raises ConfigError, MissingObjects.
+    """
+    raw, what = read_file(repository, commit, path), f"{path} at {commit.short}"
+    return parse_catalogue(raw, commit, what=what), parse_recipes(raw, commit, what=what)

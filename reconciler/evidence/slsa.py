@@ -24,7 +24,7 @@ class Build(NamedTuple):
     """`builder.id`: who answers for the build's isolation."""
     build_type: str
     """URI that says how `externalParameters` are to be read."""
-    parameters: tuple[tuple[str, str], ...] = ()
+    parameters: tuple[tuple[str, Json], ...] = ()
     """More of `externalParameters`: (name, value)."""
     repository_id: int | None = None
     """The source repository's numeric id at the forge."""

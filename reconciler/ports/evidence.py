@@ -81,6 +81,10 @@ class BuildRequest(NamedTuple):
     """Such as linux/arm64."""
     created_s: int
     """Seconds since 1970: what the image, and every file that the build makes, says of its time."""
+    arguments: tuple[tuple[str, str], ...] = ()
+    """Build arguments, (name, value) in the order in which the builder gets them."""
+    bases: tuple[str, ...] = ()
+    """The images that may be pulled for it, `host/path[:tag]@digest`; no others, whatever the file or a base says."""
 
 
 class ImageBuilder(Protocol):

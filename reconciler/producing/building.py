@@ -56,11 +56,15 @@ class Built(NamedTuple):
     platforms: tuple[PlatformImage, ...]
     fingerprint: Digest
     bases: tuple[Base, ...]
+    arguments: tuple[tuple[str, str], ...] = ()
+    """Build arguments as the builder got them."""
 
 
 class _Asked(NamedTuple):
     image: Image
     recipe: Recipe
+    arguments: tuple[tuple[str, str], ...]
+    bases: tuple[Base, ...]
     dockerfile: bytes
     platform: str
 
@@ -74,6 +78,7 @@ class Workshop:
         for older in folder.glob("*") if folder.is_dir() else ():  # of another commit: space, and nothing else
             if older.name != head:
                 shutil.rmtree(older, ignore_errors=True)
+        self._head = head
         self._sources = sources
         self._machine = machine
         self._builder = builder
@@ -88,7 +93,8 @@ class Workshop:
         with self._git:
             raw = self._sources.dockerfile(recipe)
             fingerprint = self._sources.fingerprint(image)
-        file = read(raw, recipe.file)
+        arguments = recipe.arguments_at(self._head)
+        file = read(raw, recipe.file, dict(arguments))
         self._check_runnable(image, recipe, file)
         folder = self._folder / f"{image.name}-{self._key(image, recipe, fingerprint, raw).hex[:16]}"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -97,14 +103,14 @@ class Workshop:
         for platform in image.platforms:
             layout = folder / platform.replace("/", "-")
             if (found := _kept(layout, platform)) is None:
-                self._platform(_Asked(image, recipe, raw, platform), layout, told)
+                self._platform(_Asked(image, recipe, arguments, file.bases, raw, platform), layout, told)
                 found = read_layout(layout, platform)
             else:
                 told(f"{platform}: built before")
             made.append(found)
         platforms = tuple(made)
         top = platforms[0].manifest if len(platforms) == 1 else image_index(platforms)
-        return Built(top, platforms, fingerprint, file.bases)
+        return Built(top, platforms, fingerprint, file.bases, arguments)
 
     def done(self, image: Image) -> None:
         """Remove the layouts of an image that is in the registry."""
@@ -118,7 +124,8 @@ class Workshop:
             self._sources.context(asked.image, asked.recipe, aside / "context")
         file = aside / Path(asked.recipe.file).name
         file.write_bytes(asked.dockerfile)
-        request = BuildRequest(aside / "context", file, asked.platform, self._sources.time_s)
+        bases = tuple(base.reference for base in asked.bases)
+        request = BuildRequest(aside / "context", file, asked.platform, self._sources.time_s, asked.arguments, bases)
         self._machine.build(request, aside / "layout", lambda line: told(f"{asked.platform}: {line}"))
         read_layout(aside / "layout", asked.platform)
         (aside / "layout").rename(layout)
@@ -138,6 +145,7 @@ class Workshop:
     def _key(self, image: Image, recipe: Recipe, fingerprint: Digest, raw: bytes) -> Digest:
         return canonical.digest(
             {
+                "arguments": [[*one] for one in recipe.arguments_at(self._head)],
                 "builder": self._builder,
                 "context": recipe.context,
                 "dockerfile": Digest.of(raw),

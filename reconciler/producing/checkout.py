@@ -12,11 +12,11 @@ from pygit2.enums import FileStatus
 from reconciler.adapters.git_changes import Comparer
 from reconciler.adapters.git_checkout import commit_of, fetching
 from reconciler.adapters.git_context import dockerfile, write_context
-from reconciler.adapters.git_files import read_catalogue, read_recipes
+from reconciler.adapters.git_files import read_catalogue, read_declared
 from reconciler.producing.deciding import Channel, Relation
 from reconciler.producing.looking import Source
 from state.change import ChangeRecord
-from state.errors import InvalidValue
+from state.errors import ConfigError, InvalidValue
 from state.git import CommitId
 from state.observed import Catalogue, Image, Recipe
 from state.oci import Digest
@@ -39,6 +39,7 @@ class Checkout:
     def __init__(self, repository: pygit2.Repository, asked: Asked, catalogue: str) -> None:
         """Raises InvalidValue for commits that cannot be published so, ConfigError for their catalogue."""
         self._repository = repository
+        self._path = catalogue
         self._comparer = Comparer(repository)
         self.channel = asked.channel
         self.base = commit_of(repository, "--base", asked.base)
@@ -48,14 +49,22 @@ class Checkout:
         # On main the commit itself is trusted; a pull request's own catalogue never counts.
         trusted = self.head if asked.channel is Channel.MAIN else self.base
         self.catalogue: Catalogue = fetching(repository, lambda: read_catalogue(repository, trusted, catalogue))
-        self.recipes: Mapping[str, Recipe] = fetching(repository, lambda: read_recipes(repository, trusted, catalogue))
+        self.recipes = fetching(repository, lambda: read_declared(repository, trusted, catalogue))[1]
         self.time_s = int(repository[self.head].peel(pygit2.Commit).commit_time)
         self._changes: dict[CommitId, ChangeRecord] = {}
+        self._older: dict[CommitId, tuple[Catalogue, Mapping[str, Recipe]] | None] = {}
 
     def source(self) -> Source:
         """As `looking.look` takes it."""
         return Source(
-            self.channel, self.base, self.head, self.catalogue, self.recipes, self._changed_since, self._related
+            self.channel,
+            self.base,
+            self.head,
+            self.catalogue,
+            self.recipes,
+            self._changed_since,
+            self._related,
+            self._declared,
         )
 
     # --- building.Sources
@@ -79,6 +88,19 @@ class Checkout:
             compare = self._comparer.changes
             self._changes[base] = fetching(self._repository, lambda: compare(base, self.head, self.catalogue))
         return self._changes[base]
+
+    def _declared(self, commit: CommitId, name: str) -> tuple[Image, Recipe | None] | None:
+        if commit not in self._older:
+            try:
+                self._older[commit] = fetching(
+                    self._repository, lambda: read_declared(self._repository, commit, self._path)
+                )
+            except ConfigError:  # it was published in another way, or the catalogue had another form
+                self._older[commit] = None
+        older = self._older[commit]
+        if older is None or name not in older[0].images:
+            return None
+        return older[0].images[name], older[1].get(name)
 
     def _related(self, commit: CommitId) -> Relation:
         if commit == self.head:

@@ -1,9 +1,9 @@
 """What is to be done with each image of one commit: a pure function of what was seen.
 
 On a pull request's head an image that it changed is built and tagged `:<HEAD_SHA>`; the others are the reconciler's,
-which retags them. On main an image is built where its inputs differ from those that the proven image behind `:main` was
-built from, so that a run which was cut off or skipped is made up for by the next; `:main` only ever moves along the
-history.
+which retags them. On main an image is built where its inputs, or what the catalogue says of how it is built, differ
+from what the proven image behind `:main` was built from, so that a run which was cut off or skipped is made up for by
+the next; `:main` only ever moves along the history.
 """
 
 from __future__ import annotations

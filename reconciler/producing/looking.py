@@ -39,6 +39,8 @@ class Source(NamedTuple):
     """What the head changes against a base: the function behind `ameide changed`."""
     related: Callable[[CommitId], Relation]
     """How a commit stands to the head."""
+    declared: Callable[[CommitId, str], tuple[Image, Recipe | None] | None]
+    """An image as the catalogue at a commit declares it; None where there is none that can be read, or not in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,20 @@ def _behind_main(source: Source, image: Image, found: _Read) -> MainSeen:
     relation = next((r for r in _ORDER if r in related.values()), None)
     if relation is not Relation.BEFORE:
         return MainSeen(found.main, relation)
-    records = [source.changes(commit) for commit, one in related.items() if one is Relation.BEFORE]
-    changed = all(i.changed for record in records for i in record.images if i.repository == image.repository)
-    return MainSeen(found.main, relation, changed)
+    before = [commit for commit, one in related.items() if one is Relation.BEFORE]
+    return MainSeen(found.main, relation, all(_changed(source, image, commit) for commit in before))
+
+
+def _changed(source: Source, image: Image, commit: CommitId) -> bool:
+    """Whether a build of `commit` may be another one: by its inputs, or by what the catalogue said of it then."""
+    recipe = source.recipes.get(image.name)
+    if recipe is not None:
+        then = source.declared(commit, image.name)
+        if then is None or _built_as(*then) != _built_as(image, recipe):
+            return True
+    return any(i.changed for i in source.changes(commit).images if i.repository == image.repository)
+
+
+def _built_as(image: Image, recipe: Recipe | None) -> tuple[object, ...]:
+    """What decides what is built, besides the files."""
+    return frozenset(image.inputs), image.platforms, recipe

@@ -34,6 +34,7 @@ from reconciler.producing.running import Parts, Run, Told
 from reconciler.producing.settings import ProducerSettings
 from reconciler.registry_clients import client_of, limits_of, opened_registries
 from reconciler.settings_model import RegistrySettings
+from state.canonical import Json
 from state.errors import ConfigError, ReconcilerError, Unavailable
 from state.git import RefName
 from state.observed import Image, Recipe
@@ -195,11 +196,21 @@ def _facts(settings: ProducerSettings, source: Checkout, image: Image, recipe: R
         workflow=settings.workflow,
         builder=verification.builder or "",
         build_type=BUILD_TYPE,
-        parameters=(("context", recipe.context), ("dockerfile", recipe.file), ("image", image.name)),
+        parameters=_parameters(image, recipe, built),
         repository_id=verification.source_repository_id,
         fingerprint=built.fingerprint,
         bases=tuple((base.reference, base.digest) for base in built.bases),
     )
+
+
+def _parameters(image: Image, recipe: Recipe, built: Built) -> tuple[tuple[str, Json], ...]:
+    """Of `externalParameters`; an image without build arguments says nothing of them."""
+    said: tuple[tuple[str, Json], ...] = (
+        ("context", recipe.context),
+        ("dockerfile", recipe.file),
+        ("image", image.name),
+    )
+    return (("args", {**dict(built.arguments)}), *said) if built.arguments else said
 
 
 def _logged(folder: Path, told: Told) -> Told:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pygit2
 import pytest
@@ -145,7 +146,90 @@ def test_a_certificate_of_this_run_signs_as_a_key_does(
     assert yard.referrers("web", tagged(yard, "web", head).digest) == ALL
 
 
+# --- build arguments
+
+
+DECLARING = "FROM scratch\nARG A\nARG B\nCOPY . /app/\n"
+
+
+def declared(yard: Yard, arguments: dict[str, str], **more: Any) -> dict[str, str]:
+    """Files: a catalogue with these build arguments for the image `web`, and a Dockerfile that declares A and B."""
+    build = {"file": "src/web/Dockerfile.main", "context": "src/web", "args": arguments}
+    return {"ameide.yaml": yard.catalogue(web={"build": build, **more}), "src/web/Dockerfile.main": DECLARING}
+
+
+def test_build_arguments_of_the_base_reach_the_build_and_its_provenance(yard: Yard) -> None:
+    yard.on_main(declared(yard, {"B": "two words", "A": "at {commit}"}))
+    head = yard.branch("work", {**WEB, "ameide.yaml": yard.catalogue()})
+    assert yard.publishes(head)["web"].state is State.PUBLISHED
+    made = tagged(yard, "web", head)
+    assert environment(yard, made) == ["B=two words", f"A=at {head}"]
+    said = yard.statement("web", made.digest, SLSA_PROVENANCE_V1)["predicate"]["buildDefinition"]
+    assert said["externalParameters"]["args"] == {"A": f"at {head}", "B": "two words"}
+    assert yard.verdict("web", made.digest, Purpose.PULL_REQUEST, head).outcome is Outcome.ACCEPTED
+
+
+def environment(yard: Yard, manifest: Manifest) -> list[str]:
+    """The builder of these tests writes there what it was given."""
+    digest = json.loads(manifest.raw)["config"]["digest"]
+    made: list[str] = yard.registry.call("GET", f"/v2/shop/web/blobs/{digest}").json()["config"]["Env"]
+    return made
+
+
+def test_an_argument_that_the_file_does_not_declare_is_told(yard: Yard) -> None:
+    yard.on_main(declared(yard, {"A": "1", "C": "2"}))
+    row = yard.publishes(yard.branch("work", WEB))["web"]
+    assert (row.state, row.reason, yard.builds()) == (State.FAILED, "terminal", 0)
+    assert "build.args: C is declared by no ARG" in row.why
+
+
+def test_what_was_built_with_other_arguments_is_not_taken_for_this_build(yard: Yard) -> None:
+    yard.on_main(declared(yard, {"A": "1"}))
+    head = yard.branch("work", WEB)
+    assert yard.publishes(head, stopping=lambda: yard.builds() > 0)["web"].state is State.FAILED
+    yard.on_main(declared(yard, {"A": "2"}))
+    assert yard.publishes(head)["web"].state is State.PUBLISHED
+    assert environment(yard, tagged(yard, "web", head)) == ["A=2"]
+
+
 # --- the channel main
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"arguments": {"A": "2"}},
+        {"arguments": {"A": "1", "B": "1"}},
+        {"arguments": {"A": "{commit}"}},
+        {"arguments": {"A": "1"}, "platforms": ["linux/arm64"]},
+        {"arguments": {"A": "1"}, "inputs": ["src/web", "packages/sdk", "README.md"]},
+    ],
+)
+def test_main_is_built_again_where_only_the_catalogue_says_otherwise(yard: Yard, said: dict[str, Any]) -> None:
+    yard.on_main(declared(yard, {"A": "1"}))
+    yard.publishes(yard.main, Channel.MAIN)
+    states = {
+        name: row.state for name, row in yard.publishes(yard.on_main(declared(yard, **said)), Channel.MAIN).items()
+    }
+    assert states == {"orders": State.UNCHANGED, "web": State.PUBLISHED}
+    # And once that is so, no more: another commit alone is nothing that an image is built for.
+    later = yard.publishes(yard.on_main({"docs.md": "more\n"}), Channel.MAIN)
+    assert {row.state for row in later.values()} == {State.UNCHANGED}
+
+
+def test_main_is_built_again_where_no_catalogue_says_how_it_was_built(yard: Yard) -> None:
+    yard.publishes(yard.main, Channel.MAIN)
+    new = yard.on_main({"catalogue.yaml": yard.catalogue()})
+    yard.configure(catalogue="catalogue.yaml")
+    assert {row.state for row in yard.publishes(new, Channel.MAIN).values()} == {State.PUBLISHED}
+
+
+def test_an_image_that_is_no_more_built_here_stays_as_it_is(yard: Yard) -> None:
+    yard.publishes(yard.main, Channel.MAIN)
+    without = json.loads(yard.catalogue())
+    del without["images"]["web"]["build"]
+    rows = yard.publishes(yard.on_main({"ameide.yaml": json.dumps(without)}), Channel.MAIN)
+    assert {row.state for row in rows.values()} == {State.UNCHANGED}
 
 
 def test_main_is_published_and_moves_only_where_something_changed(yard: Yard) -> None:

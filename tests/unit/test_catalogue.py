@@ -176,13 +176,64 @@ def test_how_an_image_is_built_is_read_beside_what_it_is() -> None:
         ("{file: src/Dockerfile, context: docs}", "context", "it would be empty"),
         ("{context: src}", "file", "required"),
         ("{file: [src/Dockerfile]}", "file", "expected text"),
-        ("{file: src/Dockerfile, args: {A: b}}", "args", "unknown key"),
+        ("{file: src/Dockerfile, target: x}", "target", "unknown key"),
     ],
 )
 def test_a_build_that_reads_what_is_not_declared_is_refused(build: str, place: str, expected: str) -> None:
     (found,) = problems(built(build))
     assert found.startswith(f"images.x.build.{place} (line ")
     assert expected in found
+
+
+def test_build_arguments_are_read_in_their_order_and_only_the_commit_is_filled_in() -> None:
+    declared = '{B: "a b", A: "x-{commit}", _c1: "{Commit} $A ${commit", EMPTY: ""}'
+    recipe = parse_recipes(built(f"{{file: src/Dockerfile, args: {declared}}}"), COMMIT)["x"]
+    assert [name for name, _ in recipe.arguments] == ["B", "A", "_c1", "EMPTY"]
+    assert dict(recipe.arguments_at(CommitId("b" * 40))) == {
+        "B": "a b",
+        "A": f"x-{'b' * 40}",
+        "_c1": "{Commit} $A ${commit",
+        "EMPTY": "",
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "place", "expected"),
+    [
+        ("[A]", "", "expected a mapping, got a list"),
+        ("{A: 1}", ".A", "expected text, got 1"),
+        ("{A: null}", ".A", "expected text, got nothing"),
+        ('{A: "a\\nb"}', ".A", "expected printable text on one line"),
+        ('{A: "a\\0b"}', ".A", "expected printable text on one line"),
+        (f"{{A: {'x' * 1025}}}", ".A", "at most 1024 printable"),
+        ("{1A: x}", ".1A", "begins with no digit, got '1A'"),
+        ("{A-B: x}", ".A-B", "letters, digits and _"),
+        ("{'': x}", ".", "letters, digits and _"),
+        ("{é: x}", "", "expected a plain ASCII key"),
+        (f"{{{'A' * 65}: x}}", f".{'A' * 65}", "at most 64"),
+        ("{TARGETARCH: x}", ".TARGETARCH", "say `platforms`"),
+        ("{BUILDPLATFORM: x}", ".BUILDPLATFORM", "say `platforms`"),
+        ("{http_proxy: x}", ".http_proxy", "another network"),
+        ("{NO_PROXY: x}", ".NO_PROXY", "another network"),
+        ("{SOURCE_DATE_EPOCH: '0'}", ".SOURCE_DATE_EPOCH", "the time is the commit's"),
+        ("{BUILDKIT_SYNTAX: x}", ".BUILDKIT_SYNTAX", "the builder itself"),
+        (f"{{{', '.join(f'A{n}: x' for n in range(51))}}}", "", "at most 50 build arguments, got 51"),
+    ],
+)
+def test_a_build_argument_that_cannot_be_given_is_told_with_its_line(arguments: str, place: str, expected: str) -> None:
+    (found,) = problems(built(f"{{file: src/Dockerfile, args: {arguments}}}"))
+    assert found.startswith(f"images.x.build.args{place} (line 6): ")
+    assert expected in found
+
+
+def test_every_bad_argument_is_told_beside_what_else_is_wrong() -> None:
+    found = problems(built("{file: ../x, args: {HTTP_PROXY: y, A: [z], B-: b}}"))
+    assert [text.partition(" ")[0] for text in found] == [
+        "images.x.build.file",
+        "images.x.build.args.A",
+        "images.x.build.args.HTTP_PROXY",
+        "images.x.build.args.B-",
+    ]
 
 
 def test_a_build_that_is_no_mapping_is_refused() -> None:
