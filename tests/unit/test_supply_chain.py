@@ -10,6 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from reconciler import __version__
+from reconciler.catalogue import parse_catalogue, parse_recipes
+from reconciler.producing.dockerfile import read
+from state.git import CommitId
+
 ROOT = Path(__file__).parents[2]
 LOCKS = [ROOT / "requirements.lock", ROOT / "tools" / "fuzz-requirements.lock"]
 LICENCES = tomllib.loads((ROOT / "tools" / "licences.toml").read_text())
@@ -100,3 +105,15 @@ def test_an_action_by_tag_or_branch_is_found(used: str) -> None:
     pinned = f"steps:\n  - uses: actions/checkout@{'a' * 40} # v4\n  - uses: ./local\n"
     assert moving(pinned) == []
     assert moving(f"{pinned}  - uses: {used}\n") == [used]
+
+
+def test_the_image_of_this_project_is_declared_as_it_is_built() -> None:
+    """contract/image/test_image.py publishes it from there."""
+    raw, commit = (ROOT / "ameide.yaml").read_bytes(), CommitId("c" * 40)
+    image, recipe = parse_catalogue(raw, commit).images["ameide"], parse_recipes(raw, commit)["ameide"]
+    arguments = dict(recipe.arguments_at(commit))
+    assert (arguments["VERSION"], arguments["REVISION"]) == (__version__, commit)
+    file = (ROOT / recipe.file).read_text()
+    assert [base.reference for base in read(file.encode(), recipe.file, arguments).bases] == [arguments["BASE"]]
+    copied = {word for line in re.findall(r"(?m)^COPY ([^-].*)$", file) for word in line.split()[:-1]}
+    assert {recipe.file, *copied} == set(image.inputs)
