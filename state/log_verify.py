@@ -134,6 +134,7 @@ def verify(
     Raises:
         Terminal: no such path, not a git repository, no such branch, no log branch at all, or none with such a year.
         ConfigError: the list of allowed signers cannot be read.
+        IntegrityError: the repository's refs cannot be listed.
     """
     repository = log_read.open_repository(repo_path)
     refs = (log_read.find_branch(repository, branch),) if branch else log_read.branches(repository)
@@ -149,7 +150,7 @@ def verify(
     whole = [Finding(None, None, what) for what in log_read.hidden_history(repository)]
     whole += [
         Finding(None, None, f"{ref} replaces an object for git's own commands, so `git log` may show another story")
-        for ref in repository.listall_references()
+        for ref in log_read.all_refs(repository)
         if ref.startswith("refs/replace/")
     ]
     if anchor is not None and not any(run.anchor_seen for run in runs):
