@@ -90,6 +90,7 @@ def test_bad_input_exits_2(bench: LogBench, tmp_path: Path, capsys: pytest.Captu
         ("show", bench.repo, "--kind", "nope"),
         ("show", bench.repo, "--head", "xyz"),
         ("show", bench.repo, "-n", "0"),
+        ("show", bench.repo, "-n", "9" * 40),
     ):
         code, out, _ = run(capsys, *arguments)
         assert (code, out) == (2, ""), arguments
