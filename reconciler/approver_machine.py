@@ -38,6 +38,7 @@ from state import approval
 from state.approval import MARKER_MAX_BYTES, Marker
 from state.errors import ConfigError, IntegrityError
 from state.oci import Digest, Repository
+from state.pin_plan import target_name
 
 
 class Checked(NamedTuple):
@@ -78,10 +79,13 @@ class Approver:
         return policy
 
     def asked(self, pull_request: int, target: str) -> Asked:
-        """What is asked for, with the policy that this machine knows."""
+        """What is asked for, with the policy that this machine knows. Raises InvalidValue for no target's name."""
         policy = self.policy()
         return Asked(
-            self.settings.repository.id, pull_request, target, policy=policy.digest() if policy is not None else None
+            self.settings.repository.id,
+            pull_request,
+            target_name(target),
+            policy=policy.digest() if policy is not None else None,
         )
 
     def checked(self, asked: Asked) -> Checked:

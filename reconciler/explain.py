@@ -148,7 +148,8 @@ def _written(kind: Kind, body: Mapping[str, Json], cell: About) -> str | None:
             continue
         if kind is Kind.INTENT:
             return f"about to write {write.repository}:{write.head} = {write.digest}"
-        return f"{_RESULTS[Result(str(row.get('result')))]} {write.digest}{'' if write.proven else ', unproven'}"
+        result = _RESULTS[reading(row, "write").one_of("result", Result)]
+        return f"{result} {write.digest}{'' if write.proven else ', unproven'}"
     return None
 
 

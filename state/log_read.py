@@ -65,19 +65,31 @@ def hidden_history(repository: pygit2.Repository) -> tuple[str, ...]:
     return tuple(found)
 
 
+def all_refs(repository: pygit2.Repository) -> list[str]:
+    """The full name of every ref that libgit2 can read. Raises IntegrityError if the list of packed ones is damaged."""
+    try:
+        return list(repository.listall_references())
+    except (pygit2.GitError, OSError, ValueError) as error:
+        raise IntegrityError(f"{repository.path}: its refs cannot be listed: {error}; clone the log again") from error
+
+
 def branches(repository: pygit2.Repository) -> tuple[str, ...]:
     """The log branches, and the remote-tracking branches of logs, in order of name.
 
     libgit2 leaves out a ref whose file is damaged; here it is listed, so that it is told and not passed over.
+    Raises IntegrityError as `all_refs`.
     """
     home = Path(repository.path)
     files = (file for pattern in _LOOSE for file in home.glob(pattern) if file.is_file())
-    refs = {*repository.listall_references(), *(file.relative_to(home).as_posix() for file in files)}
+    refs = {*all_refs(repository), *(file.relative_to(home).as_posix() for file in files)}
     return tuple(sorted(ref for ref in refs if LogName.of_ref(ref)))
 
 
 def find_branch(repository: pygit2.Repository, branch: str) -> str:
-    """The full ref of `branch`, which may be short (`log/1/reconciler`). Raises Terminal naming what there is."""
+    """The full ref of `branch`, which may be short (`log/1/reconciler`).
+
+    Raises Terminal naming what there is, IntegrityError as `all_refs`.
+    """
     known = branches(repository)
     for ref in (branch, f"refs/heads/{branch}", f"refs/remotes/origin/{branch}", f"refs/remotes/{branch}"):
         if ref in known:

@@ -89,7 +89,7 @@ class ApprovalServer:
         except (ValueError, AttributeError, RecursionError):
             text, code = "", None
         words = f"{self._url}: {status}: {printable(text)[:_SHOWN_MAX]}"
-        if code in set(Code):
+        if isinstance(code, str) and code in set(Code):
             words = f"{words} ({code}); {MEANING[Code(code)].remedy}"
         if status in {401, 403}:
             return Denied(words)

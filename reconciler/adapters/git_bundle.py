@@ -13,6 +13,7 @@ from reconciler.adapters import git_process
 from state.errors import IntegrityError, Terminal
 
 TIMEOUT_S: Final = 600.0
+_HEADER: Final = b"# v2 git bundle\n"
 
 
 def create(repository: Path, ref: str, into: Path, home: Path) -> None:
@@ -29,13 +30,20 @@ def create(repository: Path, ref: str, into: Path, home: Path) -> None:
 def unpack(bundle: Path, ref: str, into: Path, home: Path) -> None:
     """Make the bare repository `into` that holds `ref` of a bundle, and no other ref.
 
-    Raises IntegrityError if git refuses the bundle or an object in it, or if it has no such ref.
+    Raises IntegrityError if git refuses the bundle or an object in it, if it has no such ref, or if `into` is there
+    already: git would do what a configuration in it says.
     """
+    if into.exists():
+        raise IntegrityError(f"{into}: is there already; expected a place for a new repository")
+    with bundle.open("rb") as file:
+        if file.read(len(_HEADER)) != _HEADER:  # git would follow a `gitdir:` in it to a repository
+            raise IntegrityError(f"{bundle.name}: no git bundle of version 2")
     env = git_process.own_environment(home)
     steps = (
         ["init", "--quiet", "--bare", "--template=", str(into)],
         [
             *("-c", "fetch.fsckObjects=true", "-c", "transfer.fsckObjects=true", "--git-dir", str(into)),
+            *("-c", "protocol.allow=never", "-c", "protocol.file.allow=always"),
             *("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", str(bundle.resolve()), f"{ref}:{ref}"),
         ],
     )

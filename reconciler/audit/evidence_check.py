@@ -6,39 +6,40 @@ list of keys that is given from outside takes the place of the enclosed one, and
 
 from __future__ import annotations
 
-import base64
+import binascii
 import hmac
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from reconciler.adapters import git_bundle
+from reconciler.approval.approvers import Signed
 from reconciler.approval.codes import RefusedMarker
-from reconciler.approval.envelopes import signatures_of, verify
+from reconciler.approval.envelopes import inspect, signatures_of, verify
 from reconciler.approval.policy import parse_policy
 from reconciler.approval.signatures import Signers
 from reconciler.audit import evidence_file as form
 from reconciler.audit.evidence_file import Index, Piece, Trusted
 from reconciler.audit.exporting import policy_name
+from reconciler.audit.recorded import Recorded, recorded_of
 from reconciler.evidence.authority import Authority, Proven
 from reconciler.evidence.found import BUNDLE_MEDIA_TYPE, Found, Layout, Refused
 from reconciler.evidence.keys import KeyAuthority
 from reconciler.evidence.release_check import Claim
 from state import log_verify, statement
-from state.approval import Approval
-from state.canonical import Json, reading
-from state.entry import Entry, Kind
+from state.approval import Approval, Revocation
+from state.canonical import Json
 from state.errors import ConfigError, IntegrityError, InvalidValue
 from state.git import CommitId
 from state.log_read import LogReader
-from state.oci import OCI_MANIFEST, Digest, Manifest, Repository
-from state.publishing import Proposal, Step
+from state.oci import OCI_MANIFEST, Digest, Manifest
+from state.publishing import Proposal
 from state.release_set import ReleaseSet, layer_of
-from state.writes import Publication, Result, Write
 
 _SMALL_MAX_BYTES: Final = form.MEMBER_MAX_BYTES
+_NOBODY: Final = Trusted("keys", ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,32 +81,27 @@ class Checked:
 
 
 def check(path: Path, folder: Path, outside: Outside) -> Checked:
-    """Check the evidence file `path`; `folder` is an empty directory for its members.
+    """Check the evidence file `path`; `folder` is an empty directory to work in.
 
     Raises IntegrityError if it is no evidence file, or not whole; ConfigError for a file of `outside`.
     """
-    index = form.unpack(path, folder)
-    checker = _Checker(index, folder, outside)
+    # Apart from each other: a member must never lie where git looks for a configuration.
+    members, work = folder / "members", folder / "work"
+    members.mkdir()
+    work.mkdir()
+    index = form.unpack(path, members)
+    checker = _Checker(index, members, work, outside)
     try:
         return Checked(index, tuple(checker.claims()), tuple(checker.taken))
-    except InvalidValue as error:
+    except (InvalidValue, RefusedMarker, binascii.Error) as error:
         raise IntegrityError(f"{path}: {error}") from error
 
 
-class _Recorded(NamedTuple):
-    """What the log says of the head."""
-
-    tags: Mapping[Repository, Digest]
-    released: Digest | None
-    envelopes: Mapping[str, bytes]
-    used: tuple[str, ...]
-    entries: frozenset[CommitId]
-
-
 class _Checker:
-    def __init__(self, index: Index, folder: Path, outside: Outside) -> None:
+    def __init__(self, index: Index, folder: Path, work: Path, outside: Outside) -> None:
         self._index = index
         self._folder = folder
+        self._work = work
         self._outside = outside
         self.taken: list[str] = []
 
@@ -115,7 +111,7 @@ class _Checker:
         yield claim
         if log is None:
             return
-        recorded = _recorded(log, self._index.head)
+        recorded = recorded_of(log, self._index.head)
         release = ReleaseSet.parse(self._read(form.RELEASE_SET))
         yield from self._release(release, recorded)
         yield from self._images(release, recorded)
@@ -126,7 +122,7 @@ class _Checker:
     def _log(self) -> tuple[LogReader | None, Claim]:
         index, outside = self._index, self._outside
         claim = f"the log verifies to its tip {index.log_tip}"
-        repository, home = self._folder / "log.git", self._folder / "home"
+        repository, home = self._work / "log.git", self._work / "home"
         home.mkdir()
         try:
             git_bundle.unpack(self._folder / form.LOG, index.log_ref, repository, home)
@@ -148,7 +144,7 @@ class _Checker:
 
     # --- the release set
 
-    def _release(self, release: ReleaseSet, recorded: _Recorded) -> Iterator[Claim]:
+    def _release(self, release: ReleaseSet, recorded: Recorded) -> Iterator[Claim]:
         index = self._index
         manifest = Manifest.of(OCI_MANIFEST, self._read(form.RELEASE_MANIFEST))
         raw = release.to_bytes()
@@ -173,7 +169,7 @@ class _Checker:
             proven = own.prove(found)
         except Refused as refused:
             return Claim(claim, refused.text)
-        if against := _other_identity(proven, self._index.signer):
+        if against := other_identity(proven, self._index.signer):
             return Claim(claim, against)
         expected = release.statement(self._index.release_repository, manifest.digest)
         same = hmac.compare_digest(proven.payload, expected)
@@ -181,15 +177,19 @@ class _Checker:
 
     # --- images and their evidence
 
-    def _images(self, release: ReleaseSet, recorded: _Recorded) -> Iterator[Claim]:
+    def _images(self, release: ReleaseSet, recorded: Recorded) -> Iterator[Claim]:
         enclosed = {(p.repository, p.manifest): p for p in self._index.evidence}
-        builder = None
-        if self._index.builder is not None and enclosed:
-            builder = self._authority(self._index.builder, self._outside.builder_files, "who builds images (--builder)")
+        builder, brought = None, self._outside.builder_files
+        if enclosed and (self._index.builder is not None or brought):
+            builder = self._authority(self._index.builder or _NOBODY, brought, "who builds images (--builder)")
+        elif enclosed:
+            self.taken.append("that images need no proof (--builder)")
         for image in release.images:
             said = recorded.tags.get(image.repository)
             against = "" if said == image.digest else f"the log has {said or 'nothing'}"
             yield Claim(f"the log records {image.repository}:{release.head} as {image.digest}", against)
+            if not image.evidence:
+                yield Claim(f"{image.repository}@{image.digest.short}: evidence is named", "the release set names none")
             for digest in image.evidence:
                 claim = f"{image.repository}@{image.digest.short}: evidence {digest.short}"
                 piece = enclosed.get((image.repository, digest))
@@ -212,14 +212,14 @@ class _Checker:
             about = _about(proven)
         except (Refused, InvalidValue) as error:
             return Claim(f"{claim} is signed", error.text if isinstance(error, Refused) else str(error))
-        if self._index.builder is not None and (against := _other_identity(proven, self._index.builder)):
+        if against := other_identity(proven, self._index.builder or _NOBODY):
             return Claim(f"{claim} is signed", against)
         against = "" if subject in about else f"it is about {', '.join(about) or 'nothing'}"
         return Claim(f"{claim} is signed by {_who(proven)} and about this image", against)
 
     # --- approvals
 
-    def _approvals(self, recorded: _Recorded) -> Iterator[Claim]:
+    def _approvals(self, recorded: Recorded) -> Iterator[Claim]:
         index = self._index
         same = recorded.used == index.approvals
         told = ", ".join(recorded.used) or "none"
@@ -227,6 +227,8 @@ class _Checker:
         signers = self._signers()
         for marker in index.approvals:
             yield self._approval(marker, recorded, signers)
+        for proposal in recorded.proposed if same else ():
+            yield _enough(proposal, recorded, signers)
 
     def _signers(self) -> dict[Digest, Signers]:
         found = {}
@@ -245,7 +247,7 @@ class _Checker:
             found[policy.digest()] = Signers(policy, certificates)
         return found
 
-    def _approval(self, marker: str, recorded: _Recorded, signers: Mapping[Digest, Signers]) -> Claim:
+    def _approval(self, marker: str, recorded: Recorded, signers: Mapping[Digest, Signers]) -> Claim:
         claim = f"approval {marker}"
         raw = self._read(f"approvals/{marker}.envelope.json")
         if recorded.envelopes.get(marker) != raw:
@@ -254,27 +256,26 @@ class _Checker:
         files = [self._read(f"approvals/{marker}.{n}.sig") for n in range(len(apart.signatures))]
         if self._read(f"approvals/{marker}.pae") != apart.signed or tuple(files) != apart.signatures:
             return Claim(f"{claim} is enclosed for ssh-keygen", "the enclosed parts are not the envelope's")
-        for digest, known in signers.items():
-            try:
-                signed = verify(raw, known)
-            except RefusedMarker as refused:
-                return Claim(f"{claim} is signed", refused.text)
-            said = signed.marker
-            if not isinstance(said, Approval) or said.head != self._index.head:
-                return Claim(f"{claim} is for this head", "it is for another")
-            if said.policy == digest:
-                against = "" if said.release_set == self._index.release_manifest else f"it is for {said.release_set}"
-                by = ", ".join(signed.principals)
-                return Claim(f"{claim} is signed by {by} for this release set and {said.target}", against)
-        return Claim(f"{claim} is under a known policy", "no approvers' policy given is the one that it names")
+        try:
+            signed = _approved(raw, signers)
+        except RefusedMarker as refused:
+            return Claim(f"{claim} is signed", refused.text)
+        if signed is None:
+            return Claim(f"{claim} is under a known policy", "no approvers' policy given is the one that it names")
+        said = signed.marker
+        if not isinstance(said, Approval) or said.head != self._index.head:
+            return Claim(f"{claim} is for this head", "it is for another")
+        against = "" if said.release_set == self._index.release_manifest else f"it is for {said.release_set}"
+        by = ", ".join(signed.principals)
+        return Claim(f"{claim} is signed by {by} for this release set and {said.target}", against)
 
     # --- inside
 
     def _authority(self, trusted: Trusted, outside: tuple[Path, ...], what: str) -> Authority:
         if not outside:
             self.taken.append(what)
+        raws = [_bytes(path) for path in outside] or [self._read(name) for name in trusted.files]
         files = outside or tuple(self._folder / name for name in trusted.files)
-        raws = [_bytes(path) for path in files]
         if all(raw.lstrip().startswith(b"-----BEGIN") for raw in raws):
             return KeyAuthority.from_files(files)
         if trusted.identity is not None:
@@ -291,42 +292,37 @@ class _Checker:
         return _bytes(self._folder / name)
 
 
-def _recorded(log: LogReader, head: CommitId) -> _Recorded:
-    """What the entries say of the head: the last digest of each tag, the release set, the approvals."""
-    tags: dict[Repository, Digest] = {}
-    released: Digest | None = None
-    envelopes: dict[str, bytes] = {}
-    used: dict[str, None] = {}
-    entries = set()
-    for logged in log.entries():
-        entry, body = logged.entry, reading(logged.entry.body, logged.entry.kind.value)
-        entries.add(logged.id)
-        match entry.kind:
-            case Kind.MARKER:
-                envelopes.setdefault(body.text("id"), base64.b64decode(body.text("envelope"), validate=True))
-            case Kind.INTENT if "proposals" in entry.body:
-                for proposal in map(Proposal.from_json, body.objects("proposals")):
-                    if proposal.head == head and proposal.step is Step.OPEN:
-                        used.update(dict.fromkeys(proposal.approvals))
-            case Kind.OUTCOME if "proposals" not in entry.body:
-                for row in _done(entry, "writes"):
-                    write = Write.from_json(row)
-                    if write.head == head:
-                        tags[write.repository] = write.digest
-                for row in _done(entry, "publications"):
-                    publication = Publication.from_json(row)
-                    if publication.head == head:
-                        released = publication.digest
-            case _:
-                pass
-    return _Recorded(tags, released, envelopes, tuple(used), frozenset(entries))
+def _approved(raw: bytes, signers: Mapping[Digest, Signers]) -> Signed | None:
+    """The marker and who signed it, by the policy that it names; None without that. Raises RefusedMarker."""
+    said = inspect(raw)
+    known = None if isinstance(said, Revocation) else signers.get(said.policy)
+    return verify(raw, known) if known is not None else None
 
 
-def _done(entry: Entry, name: str) -> Iterator[Mapping[str, Json]]:
-    """The rows of an outcome that say that something is in place."""
-    for row in reading(entry.body, "outcome").objects(name) if name in entry.body else ():
-        if row.get("result") in (Result.WRITTEN.value, Result.ADOPTED.value):
-            yield row
+def _enough(proposal: Proposal, recorded: Recorded, signers: Mapping[Digest, Signers]) -> Claim:
+    """Whether the approvals of one GitOps pull request are of as many approvers as their policy asks for."""
+    claim = f"the plan {proposal.plan.short} for {proposal.target} was approved by as many as the policy asks for"
+    people: set[str] = set()
+    rule = None
+    for marker in proposal.approvals:
+        try:
+            signed = _approved(recorded.envelopes.get(marker, b""), signers)
+        except RefusedMarker as refused:
+            return Claim(claim, f"approval {marker}: {refused.text}")
+        said = signed.marker if signed is not None else None
+        if (
+            signed is None
+            or not isinstance(said, Approval)
+            or (said.plan, said.target) != (proposal.plan, proposal.target)
+        ):
+            return Claim(claim, f"approval {marker} is not for it")
+        people.update(signed.principals)
+        rule = signers[said.policy].policy.targets.get(said.target)
+    wrong = people - (rule.approvers if rule is not None else frozenset())
+    if wrong:
+        return Claim(claim, f"{', '.join(sorted(wrong))} may not approve for {proposal.target}")
+    needed = rule.threshold if rule is not None else 1
+    return Claim(claim, "" if len(people) >= needed else f"{needed} are needed, and there are {len(people)}")
 
 
 def _layers(manifest: bytes) -> set[str]:
@@ -352,10 +348,12 @@ def _who(proven: Proven) -> str:
     return f"the key {proven.key}"
 
 
-def _other_identity(proven: Proven, trusted: Trusted) -> str:
+def other_identity(proven: Proven, trusted: Trusted) -> str:
     """What speaks against the holder of a certificate; empty for keys, which count by themselves."""
-    if proven.certificate is None or trusted.identity is None:
+    if proven.certificate is None:
         return ""
+    if trusted.identity is None:
+        return f"the file names no identity, so that anybody's certificate would do; got {_who(proven)}"
     found, expected = proven.certificate.identity, trusted.identity
     if proven.certificate.issuer == trusted.issuer and (found == expected or found.startswith(f"{expected}@")):
         return ""

@@ -27,6 +27,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from reconciler.evidence.found import Layout
 from state import canonical
 from state.canonical import Json, reading
 from state.errors import ConfigError, IntegrityError, InvalidValue
@@ -45,7 +46,13 @@ LOG_MAX_BYTES: Final = 4 * 1024**3
 TOTAL_MAX_BYTES: Final = 6 * 1024**3
 MEMBERS_MAX: Final = 50_000
 
-_NAME: Final = re.compile(r"(?:[a-z0-9][A-Za-z0-9._-]{0,120}/){0,3}[A-Za-z0-9][A-Za-z0-9._-]{0,120}")
+_NAME: Final = re.compile(
+    r"evidence\.json|log\.bundle|release/(?:manifest|set|bundle)\.json"
+    r"|images/[0-9]{1,5}/[0-9]{1,5}\.(?:manifest\.json|evidence)"
+    r"|approvals/[0-9a-f]{32}\.(?:envelope\.json|pae|[0-9]{1,2}\.sig)"
+    r"|policy/(?:approvers-[0-9a-f]{12}\.yaml|(?:signer|builder|approvers)\.[0-9]{1,5})"
+)
+"""Every member has its place: none can be put where a program looks for another."""
 _KEYS: Final = frozenset(
     {
         "allowed_signers", "approvals", "approvers_root", "builder", "evidence", "files", "head", "log", "policies",
@@ -117,7 +124,7 @@ class Piece(NamedTuple):
             Repository(read.text("repository")),
             Digest(read.text("subject")),
             Digest(read.text("manifest")),
-            read.text("layout"),
+            read.one_of("layout", Layout).value,
             read.text("media_type"),
             {name: annotations.text(name) for name in read.object("annotations")},
             read.text("file"),

@@ -178,6 +178,8 @@ def _approvals(log: LogReader, head: CommitId, made: _Folder) -> tuple[tuple[str
                     used.update(dict.fromkeys(proposal.approvals))
     policies: dict[Digest, None] = {}
     for marker in used:
+        if marker not in envelopes:
+            raise IntegrityError(f"the log does not hold the approval {marker}, which it says was used up for {head}")
         said = signatures_of(envelopes[marker])
         made.put(f"approvals/{marker}.envelope.json", envelopes[marker])
         made.put(f"approvals/{marker}.pae", said.signed)

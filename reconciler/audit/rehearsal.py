@@ -26,6 +26,7 @@ from reconciler.ports import Purpose
 from state.approval import Admission, Approval
 from state.canonical import Json
 from state.entry import Entry, Kind, Logged
+from state.errors import InvalidValue
 from state.git import CommitId
 from state.history import History
 from state.observed import Baseline, BaselinePolicy, Policy, Present, PullRequest, Snapshot
@@ -254,11 +255,13 @@ class _Run:
         plan = self.history.publishing.plans.get(proposal.plan)
         if plan is None:
             return
-        markers = [self.history.publishing.markers[m] for m in proposal.approvals]
-        if not self._can_judge(markers):
+        known = self.history.publishing.markers
+        missing = [m for m in proposal.approvals if m not in known]
+        markers = [known[m] for m in proposal.approvals if m in known]
+        if not missing and not self._can_judge(markers):
             return
         self._made.looked_at["publishes"] += 1
-        code = self._judged(plan, markers, logged)
+        code = f"the log does not hold its approval {missing[0]}" if missing else self._judged(plan, markers, logged)
         if code is not None:
             about = f"{proposal.target}: #{proposal.pull_request} at {proposal.head[:12]}"
             would = f"{NOT_PUBLISHED} ({code})"
@@ -289,8 +292,7 @@ class _Run:
         """Whether the keys of all of them can be known: a certificate needs the root that it is from."""
         if self._proposed.certificates:
             return True
-        envelopes = [base64.b64decode(m.envelope, validate=True) for m in markers]
-        if all(signatures_of(raw).signatures for raw in envelopes):
+        if all(_has_keys(m) for m in markers):
             return True
         self._made.unknown["approvals by certificate: name the trusted root, in a configuration, by --config"] += 1
         return False
@@ -341,7 +343,7 @@ class _Run:
         """A recorded marker as if it had been signed under the proposed policy, by whom that says."""
         signers = self._proposed.signers
         assert signers is not None  # noqa: S101 - this is only called with a policy
-        raw = base64.b64decode(logged.envelope, validate=True)
+        raw = _envelope(logged)
         try:
             signed = verify(raw, signers)
         except RefusedMarker as refused:
@@ -358,6 +360,21 @@ def _admissions(seen: Snapshot) -> dict[int, str]:
     found = {number: hold.reason.value for hold in result.holds for number in hold.pull_requests}
     found.update({pr.number: ADMITTED for head in result.heads for pr in head.pull_requests})
     return found
+
+
+def _envelope(logged: LoggedMarker) -> bytes:
+    try:
+        return base64.b64decode(logged.envelope, validate=True)
+    except ValueError as error:
+        raise InvalidValue(f"marker {logged.id}: its envelope is no base64") from error
+
+
+def _has_keys(logged: LoggedMarker) -> bool:
+    """Whether it was signed by keys alone; bytes that are no envelope are refused later, as they were not then."""
+    try:
+        return bool(signatures_of(_envelope(logged)).signatures)
+    except RefusedMarker:
+        return True
 
 
 def _outcome(verdict: Verdict) -> str:

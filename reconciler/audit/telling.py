@@ -178,8 +178,8 @@ class _Teller:
                 yield from self._planned(entry)
             case Kind.MARKER | Kind.REVOCATION:
                 yield from self._marked(entry)
-            case Kind.TOMBSTONE if entry.body.get("head") in self._heads:
-                yield f"{str(entry.body['head'])[:12]}: no open pull request had this head any more; custody ended"
+            case Kind.TOMBSTONE if (head := _text(entry.body, "head")) in self._heads:
+                yield f"{head[:12]}: no open pull request had this head any more; custody ended"
             case _:
                 pass
 
@@ -213,14 +213,14 @@ class _Teller:
             yield f"{plan.head[:12]}: plan {digest.short} for {plan.target.name}: {len(plan.edits)} pins"
 
     def _marked(self, entry: Entry) -> Iterator[str]:
-        marker, by = entry.body.get("id"), entry.body.get("principals")
+        marker, by = _text(entry.body, "id"), entry.body.get("principals")
         names = ", ".join(map(str, by)) if isinstance(by, list) else ""
         if entry.kind is Kind.REVOCATION:
             if marker in self._markers:
                 yield f"approval {marker} taken back by {names}"
-        elif (plan := entry.body.get("plan")) in self._plans:
-            self._markers.add(str(marker))
-            yield f"plan {str(plan)[:19]} approved by {names} (marker {marker})"
+        elif (plan := _text(entry.body, "plan")) in self._plans:
+            self._markers.add(marker)
+            yield f"plan {plan[:19]} approved by {names} (marker {marker})"
 
     def _proposed(self, entry: Entry) -> Iterator[str]:
         for row, proposal in zip(_proposal_rows(entry), _proposals(entry), strict=True):
@@ -240,6 +240,12 @@ _VERBS: Final[Mapping[ProposalStep, str]] = {
     ProposalStep.UPDATE: "update",
     ProposalStep.CLOSE: "close",
 }
+
+
+def _text(body: Mapping[str, Json], key: str) -> str:
+    """The text there, or an empty one: a log that verifies may hold anything in its bodies."""
+    found = body.get(key)
+    return found if isinstance(found, str) else ""
 
 
 def _publications(entry: Entry) -> list[Publication]:

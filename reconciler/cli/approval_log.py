@@ -35,7 +35,7 @@ def list_markers(path: Path, branch: str | None, pr: int | None, as_json: bool) 
     Examples:
       ameide approval list --log log.git
       ameide approval list --log log.git --pr 41 --json | jq -r '.[].id'
-    Exit codes: 0 listed, 2 bad input.
+    Exit codes: 0 listed, 1 the log is damaged, 2 bad input.
     """
     from rich.table import Table
     from rich.text import Text
@@ -70,7 +70,7 @@ def show(marker_id: str, path: Path, branch: str | None, raw: bool) -> int:
     Examples:
       ameide approval show --log log.git 0123456789abcdef0123456789abcdef
       ameide approval show --log log.git 0123456789abcdef0123456789abcdef --envelope > marker.json
-    Exit codes: 0 shown, 2 bad input, or no such marker.
+    Exit codes: 0 shown, 1 the log is damaged, 2 bad input, or no such marker.
     """
     from state import approval
 
@@ -90,7 +90,7 @@ def explain(marker_id: str, path: Path, branch: str | None, as_json: bool) -> in
     \b
     Example:
       ameide approval explain --log log.git 0123456789abcdef0123456789abcdef
-    Exit codes: 0 told, 2 bad input, or no such marker.
+    Exit codes: 0 told, 1 the log is damaged, 2 bad input, or no such marker.
     """
     from rich.text import Text
 

@@ -53,7 +53,7 @@ command.add_command(log_export.export)
 @click.option("--by", metavar="NAME", help="Only entries by this writer, or that name this person as signer.")
 @click.option("--key", metavar="FP", help="Only entries signed by the key of this fingerprint, SHA256:…")
 @click.option("--text", metavar="TEXT", help="Only entries with this text somewhere, in whatever case.")
-@click.option("-n", "--last", type=click.IntRange(min=1), metavar="N", help="Only the newest N of them.")
+@click.option("-n", "--last", type=click.IntRange(min=1, max=2**31), metavar="N", help="Only the newest N of them.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, with the whole entry.")
 def show(path: Path, branch: str | None, last: int | None, year: int | None, as_json: bool, **asked: Any) -> None:
     """Show entries, one a line, newest last. Signatures are not checked: see `ameide log verify`.

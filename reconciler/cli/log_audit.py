@@ -34,7 +34,7 @@ def replay(path: Path, branch: str | None, as_json: bool) -> int:
     Examples:
       ameide log replay log
       ameide log replay log --json | jq 'select(.same == false)'
-    Exit codes: 0 all that has to be the same is, 1 a plan differs, 2 bad input or a damaged log.
+    Exit codes: 0 all that has to be the same is, 1 a plan differs or the log is damaged, 2 bad input.
     """
     from reconciler.audit.replay import refuse_other_roles
     from reconciler.audit.replay import replay as replayed
@@ -87,7 +87,7 @@ def explain(path: Path, subject: str, branch: str | None, as_json: bool) -> int:
       ameide log explain log ghcr.io/acme/orders:0123456789abcdef0123456789abcdef01234567
       ameide log explain log sha256:94505e376e63…
       ameide log explain log dev#17 --json | jq -r '.steps[].entry'
-    Exit codes: 0 told, 2 bad input, or the log says nothing of it.
+    Exit codes: 0 told, 1 the log is damaged, 2 bad input, or the log says nothing of it.
     """
     from reconciler.audit.telling import Subject, tell
     from state import canonical
@@ -126,7 +126,7 @@ def rehearse(  # noqa: PLR0917 - click passes options by name
     Examples:
       ameide log rehearse log --policy approvers-new.yaml
       ameide log rehearse log --config ameide-new.yaml --json | jq '.differences | length'
-    Exit codes: 0 every decision would have been the same, 1 some would not, 2 bad input.
+    Exit codes: 0 every decision would have been the same, 1 some would not, or the log is damaged, 2 bad input.
     """
     from reconciler.audit.rehearsal import rehearse as rehearsed
     from reconciler.audit.replay import refuse_other_roles

@@ -45,7 +45,7 @@ def export(  # noqa: PLR0917 - click passes options by name
     Examples:
       ameide log export --config ameide.yaml --sha 0123…4567 --out evidence.tar
       ameide log export --config ameide.yaml --sha 0123…4567 --out e.tar --approvers approvers-2025.yaml
-    Exit codes: 0 written, 2 bad input, or something does not hold, 3 a dependency failed.
+    Exit codes: 0 written, 1 something does not hold, 2 bad input, 3 a dependency failed.
     """
     import tempfile
 

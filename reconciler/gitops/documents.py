@@ -38,6 +38,10 @@ def read(raw: bytes, what: str, *, max_bytes: int = FILE_MAX_BYTES) -> File:
     bom = BOM if raw.startswith(BOM) else b""
     try:
         text = raw.removeprefix(BOM).decode()
+        if (at := text.find("\ufeff")) >= 0:
+            # At the start of a line Go's parser leaves it out, so that `<mark>image` is `image` there and not here.
+            number = text.count("\n", 0, at) + 1
+            raise ConfigError(f"{what}: line {number}: a byte order mark, which only a file's start may have")
         composed = compose_all(text, repeated_anchors=True)
         roots = tuple(root for root in composed if root is not None and not _is_empty(root))
         for root in roots:

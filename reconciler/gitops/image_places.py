@@ -1,10 +1,11 @@
 """Every place of a YAML document that names an image, judged by the digest policy (pure).
 
-What is looked at: `image` and `…Image` as text (pods, jobs, custom resources), `image` as a mapping with `ref` or with
-`repository`, `tag` and `digest` (charts), any mapping with `repository` beside `tag` or `digest`, `ref` that holds an
-image, kustomize `images`, helm parameters of an Application, and operations of a JSON patch on an `image`. Helm values
-and kustomize patches that are written as a text are read like the rest. `version`, `targetRevision`, `repoURL` and a
-`ref` that names a git revision are none of them. A place below `enabled: false` may be empty.
+What is looked at: `image` and `…Image` as text (pods, jobs, custom resources), `image` as a mapping with `ref`, with
+`reference` (a pod's image volume) or with `repository`, `tag` and `digest` (charts), any mapping with `repository`
+beside `tag` or `digest`, `ref` that holds an image, kustomize `images`, helm parameters of an Application, and
+operations of a JSON patch on an `image`. Helm values, kustomize patches and a `templatePatch` that are written as a
+text are read like the rest. `version`, `targetRevision`, `repoURL` and a `ref` that names a git revision are none of
+them. A place below `enabled: false` may be empty.
 """
 
 from __future__ import annotations
@@ -33,9 +34,13 @@ _REMEDIES: Final = {
     Verdict.FLOATING_TAG: "leave the tag out, or use a full commit or a version such as v1.2.3",
     Verdict.MALFORMED: "write one literal reference, repository@sha256:… with 64 hex digits",
 }
-_IMAGE_KEY: Final = re.compile(r"(?:[A-Za-z0-9_-]*[a-z0-9])?Image")
+_IMAGE_KEY: Final = re.compile(r"(?:[A-Za-z0-9_./-]*[a-z0-9])?Image")
+_REFS: Final = frozenset({"ref", "reference"})
+"""Keys below `image` that hold the whole of it."""
 _PARAMETER: Final = re.compile(r"(?:.*\.)?image(?:\.ref)?")
 _TAG_PARAMETER: Final = re.compile(r"(?:.*\.)?image\.tag")
+_POINTERS: Final = ("/image", "/image/ref", "/image/reference")
+_BINARY: Final = "tag:yaml.org,2002:binary"
 _SOME_DIGEST: Final = "sha256:" + "0" * 64
 
 
@@ -84,8 +89,8 @@ def findings(root: Node, *, in_set: bool = False) -> Iterator[Found]:
 
 
 def _is_inner(at: str) -> bool:
-    """Whether a text here is YAML of its own: helm values, a kustomize patch."""
-    return at.endswith("helm.values") or at.rpartition(".")[2] in {"patch", "patchesStrategicMerge"}
+    """Whether a text here is YAML of its own: helm values, a patch of kustomize or of an ApplicationSet."""
+    return at.endswith("helm.values") or at.rpartition(".")[2] in {"patch", "patchesStrategicMerge", "templatePatch"}
 
 
 def _inner(node: ScalarNode, in_set: bool) -> Iterator[Found]:
@@ -109,27 +114,29 @@ def _judged(node: MappingNode, at: str) -> Iterator[tuple[Node, Judged]]:
     keys = {str(key.value): key for key, _ in node.value}  # where nothing stands, its key has the line
     name = at.rpartition(".")[2]
     for key, value in own.items():
-        if isinstance(value, SequenceNode) and (key == "image" or (key == "ref" and name == "image")):
+        whole = key == "image" or (key in _REFS and name == "image")
+        if isinstance(value, SequenceNode) and whole:
             yield keys[key], Judged(Verdict.MALFORMED, "expected one image reference, got a list")
         if not isinstance(value, ScalarNode):
             continue
         text = _text(value)
-        if key == "image" or (key == "ref" and name == "image"):
+        if whole:
             yield (value if text else keys[key]), judge(text)
-        elif _IMAGE_KEY.fullmatch(key) or key == "ref":
-            found = split(text)
-            if found is not None and (found.digest or (_host(found.repository) and (found.tag or key != "ref"))):
-                yield value, judge(text)
+        elif (_IMAGE_KEY.fullmatch(key) and _names_image(text)) or (key == "ref" and _names_image(text, of_git=True)):
+            yield value, judge(text)
+    for key_node, _ in node.value:
+        if str(key_node.tag) == _BINARY:  # Go's parser decodes it, so it may be `image` there
+            yield key_node, Judged(Verdict.MALFORMED, "a key in base64, which may name an image")
     yield from _parts(node, own, in_image=name == "image")
     if _of_kustomize(at):
         yield from _kustomized(own)
     if set(own) >= {"name", "value"} and _of_helm(at):
         parameter, value_text = _text(own["name"]), _text(own["value"])
-        if _PARAMETER.fullmatch(parameter):
+        if _PARAMETER.fullmatch(parameter) or (_IMAGE_KEY.fullmatch(parameter) and _names_image(value_text)):
             yield own["value"], judge(value_text)
         elif _TAG_PARAMETER.fullmatch(parameter):  # its digest may be in a file of values
             yield own["value"], judge_parts(value_text, None if "@" in value_text else _SOME_DIGEST)
-    operation = set(own) >= {"op", "path", "value"} and _text(own["path"]).endswith("/image")
+    operation = set(own) >= {"op", "path", "value"} and _text(own["path"]).endswith(_POINTERS)
     if operation and isinstance(own["value"], ScalarNode):
         yield own["value"], judge(_text(own["value"]))
     if name == "kustomize" and isinstance(images := own.get("images"), SequenceNode):
@@ -181,6 +188,18 @@ def _disabled(node: MappingNode) -> bool:
         and str(value.value).lower() == "false"
         for key, value in node.value
     )  # fmt: skip
+
+
+def _names_image(text: str, *, of_git: bool = False) -> bool:
+    """Whether a text under another key than `image` is one: `nginx:1` is, `static/a.png` and `nginx` may be anything.
+
+    `of_git`: it may be a git revision as well, which has no host.
+    """
+    found = split(text)
+    if found is None:
+        return False
+    tag, host = bool(found.tag), _host(found.repository)
+    return bool(found.digest) or (host and tag if of_git else host or tag)
 
 
 def _host(repository: str) -> bool:

@@ -19,7 +19,9 @@ _VERSION: Final = rb"v?(?:0|[1-9][0-9]*)\.(?:0|[1-9][0-9]*)\.(?:0|[1-9][0-9]*)(?
 _TAG: Final = rb"(?:[0-9a-f]{40}|" + _VERSION + rb")"
 _DIGEST: Final = rb"sha256:[0-9a-f]{64}"
 _REPOSITORY: Final = rb"(?:[A-Za-z0-9][A-Za-z0-9.-]*(?::[0-9]{1,5})?/)?[a-z0-9]+(?:(?:\.|_|__|-+|/)[a-z0-9]+)*"
-_END: Final = rb"[ ]*(?:[ ]#[^\n\r]*)?\r?(?:\n|\Z)"
+_COMMENT: Final = rb"#(?:(?!\xc2\x85|\xe2\x80[\xa8\xa9])[^\n\r%b])*"
+"""Up to the end of its line, which to Go's parser may be a Unicode line break."""
+_END: Final = rb"[ ]*(?:[ ]" + _COMMENT % b"" + rb")?\r?(?:\n|\Z)"
 _BLANK: Final = rb"(?:[ ]*\r?\n)*"
 
 
@@ -49,7 +51,7 @@ _FORMS: Final = tuple(
         rb"(?P<i>[ ]*)- " + _IMAGE + b": " + _PINNED + _END + rb"(?!" + _BLANK + rb"(?P=i)[ ]{3,}[^ #\r\n])",
         rb"[ ]*(?:- )?image(?:PullPolicy|PullSecrets|Registry):[ ]?[\w./-]*" + _END,
         # a comment; with quotes it could as well be the end of a text of several lines
-        rb"[ ]*#(?:(?!\xc2\x85|\xe2\x80[\xa8\xa9])[^\n\r\"'])*\r?(?:\n|\Z)",
+        rb"[ ]*" + _COMMENT % b"\"'" + rb"\r?(?:\n|\Z)",
         # a git revision, a git repository
         rb"[ ]*(?:- )?ref: [\w/-]+" + _END,
         rb"[ ]*(?:- )?repository: https?://[\w./-]+" + _END,
@@ -61,6 +63,8 @@ _AT_ROOT: Final = re.compile(rb"^[^ #\r\n].*$", re.MULTILINE)
 _SCHEMA_ROOT: Final = re.compile(rb"(?:apiVersion|kind|metadata|spec|status):(?:[ ].*)?\r?|---[ ]*(?:#.*)?\r?")
 _OTHER_BREAK: Final = re.compile(rb"\r(?!\n)|\xc2\x85|\xe2\x80[\xa8\xa9]")
 _SEPARATOR: Final = re.compile(rb"^---(?=\s|\Z)", re.MULTILINE)
+_CODED: Final = re.compile(rb"![^\s!]*(?:binary|%)")
+"""A tag by which a key is base64, or one whose escapes could spell it."""
 _EXPLICIT_KEY: Final = re.compile(rb"(?:^|[-{,\[?:])[ ]*\?\s", re.MULTILINE)
 
 
@@ -97,6 +101,8 @@ def is_suspect(raw: bytes) -> bool:
     """Whether these bytes may hold something that is forbidden."""
     if b"\0" in raw or (b"\\\n" in raw and b'"' in raw and _EXPLICIT_KEY.search(raw)):
         return True  # another encoding, or a key over several lines
+    if b"%TAG" in raw or (b"!" in raw and _CODED.search(raw)):
+        return True
     starts: list[int] = []
     ends: list[int] = []
     for word in _WORDS:

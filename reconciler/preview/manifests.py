@@ -19,6 +19,7 @@ from state.errors import InvalidValue
 Path_: TypeAlias = "tuple[str | int, ...]"
 
 VALUES_MAX: Final = 200_000
+_MARK: Final = "\ufeff"
 _TAG: Final = "tag:yaml.org,2002:"
 
 
@@ -87,10 +88,17 @@ def texts(value: object, path: Path_ = ()) -> Iterator[tuple[Path_, str]]:
 
 
 def parse(raw: bytes, file: str) -> tuple[Manifest, ...]:
-    """Every document of a file that is a mapping. Raises InvalidValue with the line of what is not YAML."""
+    """Every document of a file that is a mapping, and every item of one that is a list of objects (`kind: List`).
+
+    Raises InvalidValue with the line of what is not YAML, or what Argo CD's parser would read in another way.
+    """
     try:
-        nodes = [n for n in compose_all(raw.decode()) if n is not None]
-        return tuple(made for node in nodes if (made := _manifest(node, file)) is not None)
+        text = raw.decode()
+        if (at := text.find(_MARK, 1)) > 0:
+            raise ValueError(f"line {text.count(chr(10), 0, at) + 1}: a byte order mark that is not at the start")
+        nodes = [n for n in compose_all(text) if n is not None]
+        found = [made for node in nodes if (made := _manifest(node, file)) is not None]
+        return tuple(one for made in found for one in (made, *_items(made)))
     except UnicodeDecodeError as error:
         raise InvalidValue(f"{file}: expected UTF-8, got another byte at position {error.start}") from error
     except TooDeep as error:
@@ -106,6 +114,17 @@ def _manifest(node: Node, file: str) -> Manifest | None:
     lines: dict[Path_, int] = {}
     value = _Walk(lines).value(node, ())
     return Manifest(file, value, lines) if isinstance(value, dict) else None
+
+
+def _items(made: Manifest) -> Iterator[Manifest]:
+    """The objects of a list of them, as Argo CD and kubectl take it apart, each with its own lines."""
+    if not made.kind.endswith("List") or not made.value.get("apiVersion"):
+        return
+    for n, item in enumerate(listing(made.at("items"))):
+        if isinstance(item, Mapping):
+            lines = {path[2:]: line for path, line in made.lines.items() if path[:2] == ("items", n)}
+            one = Manifest(made.file, item, lines)
+            yield from (one, *_items(one))
 
 
 class _Walk:
@@ -134,6 +153,8 @@ class _Walk:
         made: dict[str, Any] = {}
         for key, inner in node.value:
             name = str(key.value) if isinstance(key, ScalarNode) else "?"
+            if str(key.tag) == f"{_TAG}binary":
+                raise ValueError(f"line {key.start_mark.line + 1}: a key in base64")
             if str(key.tag) == f"{_TAG}merge":
                 parts = inner.value if isinstance(inner, SequenceNode) else [inner]
                 for part in reversed(parts):

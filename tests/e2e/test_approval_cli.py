@@ -154,6 +154,12 @@ def test_a_target_that_the_server_does_not_know_is_told(machine: Machine) -> Non
     assert isinstance(done.exception, ConfigError)
 
 
+@pytest.mark.parametrize("target", ["", "\udcff", "dev/..", "x" * 64])
+def test_what_is_no_name_of_a_target_is_bad_input(machine: Machine, target: str) -> None:
+    done = machine.runs("plan", "--pr", "41", "--target", target)
+    assert isinstance(done.exception, InvalidValue)
+
+
 # --- grant
 
 

@@ -6,14 +6,20 @@ import json
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from reconciler.approval.policy import parse_policy
+from reconciler.approval.signatures import Signers
 from reconciler.audit import replay as replaying
+from reconciler.audit.rehearsal import PUBLISHED, Proposed, rehearse
 from reconciler.audit.replay import Pass, passes, replay
+from reconciler.audit.telling import Subject, tell
 from reconciler.cli import main
+from state.canonical import reading
 from state.entry import Kind, Logged
 from state.errors import InvalidValue
 from state.git import CommitId
@@ -291,3 +297,46 @@ def test_nothing_to_rehearse_is_bad_input(clone: Path, ask: Ask, tmp_path: Path)
         code, out, err = ask("rehearse", clone, *arguments)
         assert (code, out) == (2, ""), arguments
         assert err
+
+
+# --- entries that are signed and well-formed, and say what no entry of their kind says
+
+
+def with_body(audited: Audited, kind: Kind, **changed: Any) -> list[Logged]:
+    """The log in which the first entry of a kind (an intent or outcome: of a tag write) has another body."""
+    found = entries(audited)
+    first = next(n for n, e in enumerate(found) if e.entry.kind is kind and {*changed} <= {*e.entry.body})
+    body = {**found[first].entry.body, **changed}
+    found[first] = replace(found[first], entry=replace(found[first].entry, body=body))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("kind", "changed"),
+    [(Kind.TOMBSTONE, {"head": ["x"]}), (Kind.MARKER, {"plan": ["x"]})],
+)
+def test_what_has_another_form_is_not_taken_for_the_subject(
+    audited: Audited, kind: Kind, changed: dict[str, Any]
+) -> None:
+    told = tell(lambda: with_body(audited, kind, **changed), lambda _oid: b"", Subject(head=audited.built))
+    assert told.steps
+
+
+def test_a_result_that_is_none_is_an_error_that_says_so(audited: Audited) -> None:
+    found = next(e.entry.body for e in entries(audited) if e.entry.kind is Kind.OUTCOME and e.entry.body.get("writes"))
+    row, *more = reading(found, "outcome").objects("writes")
+    spoilt = with_body(audited, Kind.OUTCOME, writes=[{**row, "result": "fine"}, *more])
+    with pytest.raises(InvalidValue, match="result must be one of"):
+        tell(lambda: spoilt, lambda _oid: b"", Subject(head=CommitId(str(row["head"]))))
+
+
+def test_a_publish_by_an_approval_that_is_not_in_the_log_would_not_have_been_made(audited: Audited) -> None:
+    policy = Proposed(signers=Signers(parse_policy(audited.approving.policy_file.read_bytes())))
+    reader = LogReader(audited.shop.log, LOG_REF)
+    intent = next(e.entry.body for e in entries(audited) if e.entry.kind is Kind.INTENT and "proposals" in e.entry.body)
+    (proposal,) = reading(intent, "intent").objects("proposals")
+    forged = with_body(audited, Kind.INTENT, proposals=[{**proposal, "approvals": ["0" * 32]}])
+    told = {d.would_be for d in rehearse(forged, reader.blob, policy).differences if d.was == PUBLISHED}
+    assert f"not published (the log does not hold its approval {'0' * 32})" in told
+    with pytest.raises(InvalidValue, match="its envelope is no base64"):
+        rehearse(with_body(audited, Kind.MARKER, envelope="?"), reader.blob, policy)

@@ -5,16 +5,23 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pygit2
 import pytest
+from pygit2.enums import ObjectType
 
+from reconciler.adapters.signer_ssh import SshSigner
 from reconciler.audit import evidence_file as form
-from reconciler.audit.evidence_file import Index
+from reconciler.audit.evidence_check import other_identity
+from reconciler.audit.evidence_file import Index, Trusted
 from reconciler.cli import main
+from reconciler.evidence.authority import CertificateClaims, Proven
+from state import log_commit
+from state.canonical import Json, reading
 from state.entry import Kind
 from state.oci import Digest
 from tests.fixtures.audited import Audited
@@ -172,6 +179,51 @@ def no_approvals(files: dict[str, bytes], _: Audited) -> None:
     _index(files, approvals=[])
 
 
+def _one_more(files: dict[str, bytes], audited: Audited, kind: Kind, body: Mapping[str, Json]) -> None:
+    """The log with one more entry, signed by its own key: what who holds that could have written."""
+    longer = pygit2.clone_repository(str(audited.shop.log), str(files_of(audited)), bare=True)
+    last = audited.shop.entries()[-1]
+    entry = replace(last.entry, kind=kind, sequence=last.entry.sequence + 1, body=body, blobs={})
+    unsigned = log_commit.payload(entry, last.id)
+    signer = SshSigner.from_file(audited.shop.root / "log-key")
+    tip = str(longer.odb.write(ObjectType.COMMIT, log_commit.signed(unsigned, signer.sign(unsigned))))
+    git(Path(longer.path), "update-ref", LOG_REF, tip)
+    git(Path(longer.path), "bundle", "create", "--quiet", "longer.bundle", LOG_REF)
+    files[form.LOG] = Path(longer.path, "longer.bundle").read_bytes()
+    _index(files, log={"ref": LOG_REF, "tip": tip})
+
+
+def files_of(audited: Audited) -> Path:
+    return audited.shop.root / f"longer-{len([*audited.shop.root.glob('longer-*')])}.git"
+
+
+def published_without_approval(files: dict[str, bytes], audited: Audited) -> None:
+    body = next(e.entry.body for e in audited.shop.entries(Kind.INTENT) if "proposals" in e.entry.body)
+    (row,) = reading(body, "intent").objects("proposals")
+    _one_more(files, audited, Kind.INTENT, {**body, "proposals": [{**row, "approvals": []}]})
+
+
+def published_for_another_target(files: dict[str, bytes], audited: Audited) -> None:
+    body = next(e.entry.body for e in audited.shop.entries(Kind.INTENT) if "proposals" in e.entry.body)
+    (row,) = reading(body, "intent").objects("proposals")
+    _one_more(files, audited, Kind.INTENT, {**body, "proposals": [{**row, "target": "production"}]})
+
+
+def marker_of_no_base64(files: dict[str, bytes], audited: Audited) -> None:
+    body = audited.shop.entries(Kind.MARKER)[0].entry.body
+    _one_more(files, audited, Kind.MARKER, {**body, "envelope": "?"})
+
+
+def layout_that_is_none(files: dict[str, bytes], _: Audited) -> None:
+    rows = json.loads(files[form.INDEX])["evidence"]
+    _index(files, evidence=[{**rows[0], "layout": "none"}, *rows[1:]])
+
+
+def keys_of_the_reader(files: dict[str, bytes], audited: Audited) -> None:
+    signer = json.loads(files[form.INDEX])["signer"]
+    _index(files, signer={**signer, "files": [str(audited.approving.proving.own.public)]})
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
@@ -186,6 +238,8 @@ def no_approvals(files: dict[str, bytes], _: Audited) -> None:
         (other_envelope, "the enclosed envelope is another"),
         (other_pae, "the enclosed parts are not the envelope's"),
         (no_approvals, "the index names others"),
+        (published_without_approval, "1 are needed, and there are 0"),
+        (published_for_another_target, "is not for it"),
     ],
 )
 def test_a_file_that_was_tampered_with_does_not_hold(  # noqa: PLR0917 - fixtures
@@ -223,13 +277,19 @@ def index_is_a_list(files: dict[str, bytes]) -> None:
     files[form.INDEX] = b"[]"
 
 
+def hides_a_repository(files: dict[str, bytes]) -> None:
+    files["log.git/config"] = b'[url "ext::false "]\n\tinsteadOf = /\n[protocol]\n\tallow = always\n'
+    _index(files)
+
+
 def names_no_signer_file(files: dict[str, bytes]) -> None:
     del files["policy/signer.0"]
     _index(files)
 
 
 @pytest.mark.parametrize(
-    "change", [no_index, other_bytes, one_more, one_less, escapes, index_is_a_list, names_no_signer_file]
+    "change",
+    [no_index, other_bytes, one_more, one_less, escapes, hides_a_repository, index_is_a_list, names_no_signer_file],
 )
 def test_what_is_no_whole_evidence_file_is_refused_in_one_line(
     exported: Path, ask: Ask, tmp_path: Path, change: Callable[[dict[str, bytes]], None]
@@ -238,9 +298,42 @@ def test_what_is_no_whole_evidence_file_is_refused_in_one_line(
     change(files)
     code, out, err = ask("evidence", "verify", "--file", written(tmp_path / "e.tar", files))
     # What is no such file is bad input; one that was changed is a finding.
-    assert (code, out) == (2 if change in (no_index, names_no_signer_file) else 1, "")
+    assert (code, out) == (2 if change is no_index else 1, "")
     assert err.count("\n") == 1
     assert not (tmp_path / "escaped").exists()
+
+
+@pytest.mark.parametrize("change", [marker_of_no_base64, layout_that_is_none, keys_of_the_reader])
+def test_what_the_file_or_its_log_says_amiss_is_told_in_one_line(
+    audited: Audited, exported: Path, ask: Ask, tmp_path: Path, change: Change
+) -> None:
+    files = members(exported)
+    change(files, audited)
+    code, out, err = ask("evidence", "verify", "--file", written(tmp_path / "e.tar", files))
+    assert (code, out, err.count("\n")) == (1, "", 1)
+
+
+def test_a_builder_that_is_brought_counts_although_the_file_asks_for_none(
+    audited: Audited, exported: Path, ask: Ask, tmp_path: Path
+) -> None:
+    files = members(exported)
+    _index(files, builder=None)
+    path = written(tmp_path / "e.tar", files)
+    code, out, _ = ask("evidence", "verify", "--file", path)
+    assert (code, "not checked against an outside list: that images need no proof (--builder)" in out) == (0, True)
+    code, out, _ = ask("evidence", "verify", "--file", path, "--builder", audited.approving.proving.stranger.public)
+    assert (code, "signed by none of the configured keys" in out) == (1, True)
+
+
+def test_a_certificate_counts_for_a_named_identity_alone() -> None:
+    proven = Proven(
+        "", b"", CertificateClaims("https://issuer.example", "https://ci.example/w.yml@refs/heads/main"), None
+    )
+    named = Trusted("sigstore", (), issuer="https://issuer.example", identity="https://ci.example/w.yml")
+    assert other_identity(proven, named) == ""
+    assert "anybody's certificate would do" in other_identity(proven, Trusted("sigstore", ()))
+    assert other_identity(proven, named._replace(issuer="https://other.example"))
+    assert other_identity(proven, named._replace(identity="https://ci.example/w"))
 
 
 def test_headers_that_are_read_whole_into_memory_are_refused(exported: Path, ask: Ask, tmp_path: Path) -> None:

@@ -55,7 +55,9 @@ def found(text: str) -> list[tuple[int, str]]:
         "spec: {source: {targetRevision: main, repository: 'https://x/y', ref: refs/heads/main}}\n",
         "source: {repository: 'oci://ghcr.io/acme/charts', tag: main}\n",
         "sourceRef: {kind: GitRepository}\nref: {branch: main}\n",
-        "style: {backgroundImage: /static/a.png, heroImage: 'https://x/y.png'}\n",
+        "style: {backgroundImage: /static/a.png, heroImage: 'https://x/y.png', logoImage: img/logo}\n",
+        f"volumes:\n- name: model\n  image: {{reference: '{GOOD}', pullPolicy: Always}}\nreference: nginx:1\n",
+        "kind: ApplicationSet\nspec:\n  templatePatch: |\n    {{- if .x }}\n    image: nginx\n    {{- end }}\n",
         "image: {pullPolicy: Always}\nimagePullSecrets: [{name: image}]\n",
         "kind: CustomResourceDefinition\nspec: {image: {type: string}, properties: {image: {ref: x}}}\n"[:0]
         or "a: 1\n",
@@ -133,11 +135,36 @@ def test_what_is_allowed_is_not_found(text: str) -> None:
         ("images: &i\n- {name: x, newTag: main}\na: {images: *i}\n", [(2, "no-digest")]),
         ("# a\rimage: nginx\n", [(2, "no-digest")]),
         ('{"spec": {"image": "nginx"}}', [(1, "no-digest")]),
+        ("volumes:\n- name: x\n  image:\n    reference: quay.io/x/y:latest\n", [(4, "no-digest")]),
+        ("- op: add\n  path: /spec/volumes/0/image/reference\n  value: x:y\n", [(3, "no-digest")]),
+        ("proxyImage: nginx:latest\n", [(1, "no-digest")]),
+        ("annotations:\n  sidecar.istio.io/proxyImage: quay.io/x/y\n", [(2, "no-digest")]),
+        ("helm:\n  parameters:\n  - name: db.migrationImage\n    value: nginx:1\n", [(4, "no-digest")]),
+        ("kind: ApplicationSet\nspec:\n  templatePatch: |\n    image: nginx\n", [(4, "no-digest")]),
+        ("!!binary aW1hZ2U= : nginx\n", [(1, "malformed-reference")]),
+        ("!!%62inary aW1hZ2U= : nginx\n", [(1, "malformed-reference")]),
+        ("%TAG !e! tag:yaml.org,2002:bin\n---\n!e!ary aW1hZ2U= : nginx\n", [(3, "malformed-reference")]),
     ],
 )  # fmt: skip
 def test_what_is_forbidden_is_found_with_its_line(text: str, expected: list[tuple[int, str]]) -> None:
     assert found(text) == expected
     assert {rule for _, rule in expected} <= set(RULES)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        # To Go's parser these end a line, and so a comment.
+        *(f"a:\n- image: {GOOD} # c{end}- image: nginx\n" for end in ("\u2028", "\u2029", "\x85")),
+        *(f"image:\n  ref: {GOOD} # c{end}image: nginx\n" for end in ("\u2028", "\u2029", "\x85")),
+        # At the start of a line Go's parser passes over it.
+        "a: 1\n\ufeffimage: nginx\n",
+    ],
+)
+def test_what_another_parser_reads_otherwise_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"line [23]: "):
+        found(text)
+    assert is_suspect(text.encode())
 
 
 def test_a_schema_of_custom_resources_is_not_parsed_and_its_neighbour_is() -> None:
@@ -185,6 +212,7 @@ image:|  image:|- image:|image: {GOOD}|  image: '{GOOD}'|- image: {GOOD}  # c|  
     ref: "{GOOD}"|  ref: main|  ref:|ref: a/b|  repository: x/y|    tag: v1.2.3|  tag: v1.2.3|  digest: {DIGEST}
   pullPolicy: Always|  x|    y||# image: nginx|# image'}}|x: '|'|"|{{|}}|  {{|a: |a: >|image: nginx|  image: &a nginx
 b: *a|---|- |imagePullPolicy: Always|repository: https://x/y|? image|: nginx|  <<: *a|enabled: false|[|]
+image: {GOOD} # a\u2028image: nginx|  ref: {GOOD} # a\x85image: nginx|!!binary aW1hZ2U= : nginx|\ufeffimage: nginx
 ref: {GOOD}|  spec: {{image: {GOOD}}}|\u2028image: nginx|# a\u0085image: nginx|# a\rimage: nginx"""
 pieces = st.sampled_from([piece for line in PIECES.split("\n") for piece in line.split("|")] + ["a: |"])
 

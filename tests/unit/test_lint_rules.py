@@ -72,3 +72,64 @@ def test_every_rule_says_why_what_to_do_and_where_that_is_from(rule: Any) -> Non
     for part in (rule.id, rule.holds, rule.why, rule.violated, rule.remedy, rule.source):
         assert part
         assert part in text
+
+
+_SET: dict[str, Any] = {
+    "apiVersion": "argoproj.io/v1alpha1",
+    "kind": "ApplicationSet",
+    "metadata": {"name": "previews"},
+    "spec": EXAMPLES["E2"]["fail"]["set"],
+}
+_LIST = {"apiVersion": "v1", "kind": "List", "items": [_SET]}
+
+
+def told(**more: str) -> list[tuple[str, str, int]]:
+    """(rule, file, line) of what is found in these files, beside a workload set with its sources in k8s/."""
+    tree = {"set.json": json.dumps(_SET | {"spec": EXAMPLES["E2"]["pass"]["set"]})}
+    tree |= {name.replace("_", "."): text for name, text in more.items()}
+    own = {f"k8s/{name}": text.encode() for name, text in tree.items()}
+    return [(x.rule, x.file, x.line) for x in lint(lane_of(own), own, date(2026, 6, 1)).findings]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("x_json", json.dumps(_SET)),
+        ("x_json", json.dumps(_SET, indent="\t")),
+        ("x_json", json.dumps(_SET).replace("apiVersion", "\\u0061piVersion")),
+        ("x_yaml", json.dumps(_LIST)),
+        ("x_yaml", json.dumps({**_LIST, "items": [_LIST]})),
+        ("x_yaml", json.dumps({**_LIST, "kind": "ApplicationSetList"}, indent=1)),
+    ],
+)
+def test_an_object_is_judged_in_every_form_that_argo_cd_takes(name: str, text: str) -> None:
+    line = text[: text.index("targetRevision")].count("\n") + 1
+    assert ("E2", f"k8s/{name.replace('_', '.')}", line) in told(**{name: text})
+
+
+def test_json_that_is_no_object_of_kubernetes_is_let_be() -> None:
+    assert told(package_json='{"kind": "none", // a comment\n') == told()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a: 1\n\ufeffkind: ClusterRole\n", ("Y1", 2)),
+        ("a: 1\n!!binary a2luZA==: ClusterRole\n", ("Y1", 2)),
+        ("apiVersion: v1\nkind: PersistentVolume\n", ("E10", 1)),
+        (
+            "apiVersion: v1\nkind: Pod\nspec:\n  volumes:\n  - name: m\n    image:\n      reference: q.io/m:latest\n",
+            ("F2", 6),
+        ),
+    ],
+)
+def test_what_hides_from_one_reader_is_told(text: str, expected: tuple[str, int]) -> None:
+    assert (expected[0], "k8s/x.yaml", expected[1]) in told(x_yaml=text)
+
+
+def test_a_cluster_scoped_kind_in_a_chart_is_told_with_a_comment_behind_it() -> None:
+    own = files(EXAMPLES["E10"]["pass"]) | {
+        "charts/web/templates/role.yaml": b"apiVersion: v1\nkind: ClusterRole # {{ .Values.x }}\n"
+    }
+    rules = {(x.rule, x.file) for x in lint(lane_of(own), own, date(2026, 6, 1)).findings}
+    assert ("E10", "charts/web/templates/role.yaml") in rules

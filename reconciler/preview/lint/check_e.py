@@ -19,6 +19,9 @@ _FREE: Final = RESERVED - {"number", "head_sha", "labels", "values", "path"}
 _LEAVING: Final = frozenset({
     "ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition", "MutatingWebhookConfiguration",
     "ValidatingWebhookConfiguration", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding", "APIService",
+    "CertificateSigningRequest", "CSIDriver", "FlowSchema", "IngressClass", "MutatingAdmissionPolicy",
+    "MutatingAdmissionPolicyBinding", "Node", "PersistentVolume", "PriorityClass", "PriorityLevelConfiguration",
+    "RuntimeClass", "StorageClass", "VolumeAttachment",
 })  # fmt: skip
 
 
@@ -162,7 +165,7 @@ def e10(lane: Lane) -> Iterator[Hit]:
             yield hit(m, ("metadata", "namespace"), f"the object goes to {m.namespace}, wherever its preview is")
     for file, text in (x for p in paths for x in lane.texts_below(p)):
         for n, line in enumerate(text.splitlines(), 1):
-            found = re.fullmatch(r"\s*kind:\s*[\"']?(\w+)[\"']?\s*", line)
+            found = re.fullmatch(r"\s*(?:- +)?kind:\s*[\"']?(\w+)[\"']?\s*(?:#.*)?", line)
             if found and found[1] in _LEAVING:
                 yield Hit(file, n, f"a workload chart renders {found[1]}")
             if re.fullmatch(r"  namespace:\s*[\"']?[a-z0-9-]+[\"']?\s*", line):

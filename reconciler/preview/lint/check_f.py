@@ -67,6 +67,10 @@ def f2(lane: Lane) -> Iterator[Hit]:
                 image = str(mapping(container).get("image", ""))
                 if image and "{{" not in image and not _PINNED.fullmatch(image):
                     yield hit(m, (*place, group, n, "image"), f"{image} is not pinned by digest")
+        for n, volume in enumerate(listing(spec.get("volumes"))):
+            image = str(mapping(mapping(volume).get("image")).get("reference", ""))
+            if image and "{{" not in image and not _PINNED.fullmatch(image):
+                yield hit(m, (*place, "volumes", n, "image"), f"{image} is not pinned by digest")
 
 
 def f3(lane: Lane) -> Iterator[Hit]:

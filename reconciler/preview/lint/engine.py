@@ -48,6 +48,8 @@ CHECKS: Final[Mapping[str, Check]] = {
 _EXCUSE: Final = re.compile(
     r"#\s*ameide-lint:\s*ignore\s+(?P<rule>[A-GY][0-9]+)\s+until\s+(?P<until>[0-9]{4}-[0-9]{2}-[0-9]{2}):\s*(?P<why>\S.*)"
 )
+_OBJECT: Final = re.compile(rb'"(?:apiVersion|[^"]*\\u)')
+"""A key that every object has, or one that may spell it."""
 _CHART_TEMPLATE: Final = re.compile(r"(^|/)templates/")
 
 
@@ -65,7 +67,10 @@ class Report(NamedTuple):
 
 
 def lane_of(files: Mapping[str, bytes], **more: object) -> Lane:
-    """The tree as a lane. A chart's templates are texts, not YAML; everything else that is not YAML is told."""
+    """The tree as a lane. A chart's templates are texts, not YAML; everything else that is not YAML is told.
+
+    JSON is judged where it may be an object of Kubernetes; a tree has other JSON, too.
+    """
     charts = {path.rpartition("Chart.yaml")[0] for path in files if path.endswith("Chart.yaml")}
     manifests: list[Manifest] = []
     texts: dict[str, str] = {}
@@ -75,13 +80,13 @@ def lane_of(files: Mapping[str, bytes], **more: object) -> Lane:
 
     unreadable: list[tuple[str, int, str]] = []
     for path, raw in files.items():
-        if not path.endswith((".yaml", ".yml")) or any(
-            path.startswith(chart) and _CHART_TEMPLATE.search(path[len(chart) :]) for chart in charts
-        ):
+        is_json = path.endswith(".json") and _OBJECT.search(raw) is not None
+        if not (is_json or path.endswith((".yaml", ".yml"))) or of_chart(path):
             texts[path] = raw.decode(errors="replace")
         else:
             try:
-                manifests += parse(raw, path)
+                # A text in JSON has no tab as it is, and YAML takes none between.
+                manifests += parse(raw.replace(b"\t", b" ") if is_json else raw, path)
             except InvalidValue as error:
                 found = re.match(re.escape(path) + r":(?:([0-9]+):)?\s*(?:not YAML: line ([0-9]+):)?", str(error))
                 line = int(found[1] or found[2] or 1) if found else 1

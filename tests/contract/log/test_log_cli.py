@@ -59,6 +59,16 @@ def test_verify_exits_1_on_findings_and_names_the_entry(written: LogBench, capsy
     assert said["branches"][0]["problems"][0]["sequence"] == 4
 
 
+@pytest.mark.parametrize("command", [("verify",), ("verify", "--json"), ("show",), ("replay",)])
+def test_refs_that_cannot_be_listed_are_told_in_one_line(
+    written: LogBench, capsys: pytest.CaptureFixture[str], command: tuple[str, ...]
+) -> None:
+    (written.repo / "packed-refs").write_bytes(b"\xff garbage\n")
+    code, out, err = run(capsys, command[0], written.repo, *command[1:])
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert "its refs cannot be listed: corrupted packed references" in err
+
+
 def test_bad_input_exits_2(bench: LogBench, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     empty = bench.bare("empty.git")
     (tmp_path / "dir").mkdir()
@@ -80,6 +90,7 @@ def test_bad_input_exits_2(bench: LogBench, tmp_path: Path, capsys: pytest.Captu
         ("show", bench.repo, "--kind", "nope"),
         ("show", bench.repo, "--head", "xyz"),
         ("show", bench.repo, "-n", "0"),
+        ("show", bench.repo, "-n", "9" * 40),
     ):
         code, out, _ = run(capsys, *arguments)
         assert (code, out) == (2, ""), arguments
