@@ -21,7 +21,7 @@ from state.errors import IntegrityError, LedgerMoved, LogRollback, Transient
 from state.git import CommitId
 from state.log_branch import LogName
 from state.log_chain import Standing
-from state.log_read import ObjectStore, target
+from state.log_read import ObjectStore, all_refs, target
 from state.log_recovery import Tips, TipsFile, save_orphan
 from state.log_remote import LogRemote, Refused
 
@@ -120,7 +120,7 @@ def verified(
 def push_orphans(repository: pygit2.Repository, remote: LogRemote) -> tuple[str, ...]:
     """Bring saved tails to the remote, best effort. Returns the refs that it did not take."""
     prefix = "refs/heads/log-orphan/"
-    mine = {r: target(repository, r) for r in repository.listall_references() if r.startswith(prefix)}
+    mine = {r: target(repository, r) for r in all_refs(repository) if r.startswith(prefix)}
     if not mine:
         return ()
     try:

@@ -65,6 +65,16 @@ def hidden_history(repository: pygit2.Repository) -> tuple[str, ...]:
     return tuple(found)
 
 
+def all_refs(repository: pygit2.Repository) -> list[str]:
+    """Every ref that libgit2 can read, in full. Raises IntegrityError where git's list of packed refs is damaged."""
+    try:
+        return list(repository.listall_references())
+    except (pygit2.GitError, OSError, ValueError) as error:
+        raise IntegrityError(
+            f"{repository.path}: its refs cannot be read: {error}; compare packed-refs with a clone, or clone anew"
+        ) from error
+
+
 def branches(repository: pygit2.Repository) -> tuple[str, ...]:
     """The log branches, and the remote-tracking branches of logs, in order of name.
 
@@ -72,7 +82,7 @@ def branches(repository: pygit2.Repository) -> tuple[str, ...]:
     """
     home = Path(repository.path)
     files = (file for pattern in _LOOSE for file in home.glob(pattern) if file.is_file())
-    refs = {*repository.listall_references(), *(file.relative_to(home).as_posix() for file in files)}
+    refs = {*all_refs(repository), *(file.relative_to(home).as_posix() for file in files)}
     return tuple(sorted(ref for ref in refs if LogName.of_ref(ref)))
 
 

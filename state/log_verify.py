@@ -149,7 +149,7 @@ def verify(
     whole = [Finding(None, None, what) for what in log_read.hidden_history(repository)]
     whole += [
         Finding(None, None, f"{ref} replaces an object for git's own commands, so `git log` may show another story")
-        for ref in repository.listall_references()
+        for ref in log_read.all_refs(repository)
         if ref.startswith("refs/replace/")
     ]
     if anchor is not None and not any(run.anchor_seen for run in runs):

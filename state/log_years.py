@@ -17,7 +17,7 @@ from state.errors import IntegrityError, Terminal, Unavailable
 from state.git import CommitId, RefName
 from state.log_branch import LogName
 from state.log_chain import closes, year_of
-from state.log_read import ObjectStore, Span, open_repository, target
+from state.log_read import ObjectStore, Span, all_refs, open_repository, target
 from state.log_remote import LogRemote, Refused
 
 Years = Mapping[int, CommitId]
@@ -46,7 +46,7 @@ def beside(repository: pygit2.Repository, branch: str) -> dict[int, CommitId]:
 
     Raises IntegrityError on a ref that is symbolic or cannot be read."""
     for home in (branch, branch.replace("refs/heads/", "refs/remotes/origin/", 1)):
-        refs = [r for r in repository.listall_references() if r.startswith(f"{home}-")]
+        refs = [r for r in all_refs(repository) if r.startswith(f"{home}-")]
         if found := among({ref: tip for ref in refs if (tip := target(repository, ref)) is not None}, home):
             return found
     return {}

@@ -33,6 +33,7 @@ from state.errors import StaleObservation, Terminal, Unavailable
 from state.git import CommitId, RefName
 from state.git_url import safe
 
+_HEAD: Final = "ref: refs/heads/main\n"
 _KEEP: Final = "refs/ameide/keep/"
 _TIP: Final = "refs/ameide/tip/"
 _MARK: Final = "ameide-mirror"
@@ -239,7 +240,7 @@ class BareMirror:
 def unwritable(path: Path, error: OSError | pygit2.GitError) -> Unavailable:
     """What is raised where a mirror takes no write."""
     why = (error.strerror if isinstance(error, OSError) else None) or error
-    return Unavailable(f"{path}: the mirror cannot be written ({why}); make room there")
+    return Unavailable(f"{path}: the mirror cannot be written ({why}); make room, and let this user write there")
 
 
 def _lock_file(path: Path) -> int:
@@ -264,6 +265,7 @@ def _make(path: Path) -> None:
             shutil.rmtree(path)
         else:
             (path / "config").write_text(_CONFIG)
+            (path / "HEAD").write_text(_HEAD)  # libgit2 opens it with any text there, git does not
             return
     fresh = _beside(path, ".new")
     pygit2.init_repository(str(fresh), bare=True, initial_head="main").free()

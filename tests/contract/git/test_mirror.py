@@ -589,6 +589,16 @@ def test_a_full_disk_is_told_with_the_mirror_that_could_not_be_written(
         assert mirror.kept() == {base}
 
 
+@pytest.mark.parametrize("left", [b"", b"ref: refs/he"], ids=["empty", "cut short"])
+def test_a_head_that_a_power_failure_left_is_written_anew(
+    tmp_path: Path, git_repo: Repo, base: CommitId, left: bytes
+) -> None:
+    for _ in range(2):
+        with BareMirror(tmp_path / "code", remote(str(git_repo.path)), timeout_s=30) as mirror:
+            assert mirror.tip(MAIN) == base
+        (tmp_path / "code" / "HEAD").write_bytes(left)
+
+
 def test_many_packs_become_one_and_everything_is_still_there(
     tmp_path: Path, git_repo: Repo, base: CommitId, head: CommitId, monkeypatch: pytest.MonkeyPatch
 ) -> None:
