@@ -164,7 +164,10 @@ _RESULTS: Mapping[Result, str] = {
 
 
 def pick(cells: tuple[Cell, ...], pr: int, component: str) -> Cell | None:
-    """The cell of a pull request and component, or the one that holds the whole head; None if there is neither."""
-    rows = [c for c in cells if c.pr == pr]
+    """The cell of a pull request and component, or the one that holds the whole head; None if there is neither.
+
+    What holds the head's release set is of one image, and no answer about a component that is not there.
+    """
+    rows = [c for c in cells if c.pr == pr and not c.of_release_set]
     exact = next((c for c in rows if c.component == component), None)
     return exact or next((c for c in rows if c.component is None), None)

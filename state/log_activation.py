@@ -178,7 +178,7 @@ def _move(repository: pygit2.Repository, name: LogName, local: CommitId | None, 
         if str(reference.target) == local:
             reference.set_target(goal)
             return
-    except (pygit2.GitError, ValueError) as error:
+    except (pygit2.GitError, OSError, ValueError) as error:
         raise LedgerMoved(f"{name.ref}: could not be moved from {local} to {goal}: {error}") from error
     raise LedgerMoved(f"{name.ref}: was at {local} a moment ago, is now at {reference.target}; activate again")
 

@@ -66,11 +66,13 @@ def hidden_history(repository: pygit2.Repository) -> tuple[str, ...]:
 
 
 def all_refs(repository: pygit2.Repository) -> list[str]:
-    """The full name of every ref that libgit2 can read. Raises IntegrityError if the list of packed ones is damaged."""
+    """Every ref that libgit2 can read, in full. Raises IntegrityError where git's list of packed refs is damaged."""
     try:
         return list(repository.listall_references())
     except (pygit2.GitError, OSError, ValueError) as error:
-        raise IntegrityError(f"{repository.path}: its refs cannot be listed: {error}; clone the log again") from error
+        raise IntegrityError(
+            f"{repository.path}: its refs cannot be read: {error}; compare packed-refs with a clone, or clone anew"
+        ) from error
 
 
 def branches(repository: pygit2.Repository) -> tuple[str, ...]:

@@ -111,11 +111,11 @@ class LocalPullRequests:
             made = replace(record, number=number)
             # Until it has its head it is nobody's branch's: whoever ends here leaves no pull request that looks as if a
             # person had closed it.
-            closed = str(opened.create_blob(replace(made, state=State.CLOSED, head_branch=None).encode()))
+            closed = self.repository.add(replace(made, state=State.CLOSED, head_branch=None).encode())
             if self._taken(number) or not self.repository.swap(record_ref(number), None, closed):
                 continue
             if self.repository.swap(head_ref(number), None, head) and self.repository.swap(
-                record_ref(number), closed, str(opened.create_blob(made.encode()))
+                record_ref(number), closed, self.repository.add(made.encode())
             ):
                 return Stored(made, head)
             raise StaleObservation(f"{self.repository.path}: pull request {number} was written to while it was opened")
@@ -185,8 +185,9 @@ class LocalPullRequests:
             raise InvalidValue(f"pull request {number} conflicts with {base.short}; push a commit that mends it")
         who = pygit2.Signature("ameide local", "local@ameide.invalid")
         text = f"Merge pull request {number}\n"
-        tree = merged.write_tree(opened)
-        made = CommitId(str(opened.create_commit(None, who, who, text, tree, [tip, head])))
+        with self.repository.writing() as written:
+            tree = merged.write_tree(written)
+            made = CommitId(str(written.create_commit(None, who, who, text, tree, [tip, head])))
         if not self.repository.swap(base, tip, made):
             raise StaleObservation(f"{self.repository.path}: {base.short} moved while {number} was merged; try again")
         self.store.edit(number, lambda record: replace(record, state=State.MERGED))

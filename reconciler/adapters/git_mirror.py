@@ -33,6 +33,7 @@ from state.errors import StaleObservation, Terminal, Unavailable
 from state.git import CommitId, RefName
 from state.git_url import safe
 
+_HEAD: Final = "ref: refs/heads/main\n"
 _KEEP: Final = "refs/ameide/keep/"
 _TIP: Final = "refs/ameide/tip/"
 _MARK: Final = "ameide-mirror"
@@ -78,8 +79,12 @@ class BareMirror:
             fcntl.flock(self._lock, fcntl.LOCK_SH)
             self._repository = _open(path)
             write_askpass(path)
-        except OSError as error:
-            raise Unavailable(f"{path}: the mirror cannot be written ({error.strerror}); make room there") from error
+        except (OSError, pygit2.GitError) as error:
+            self._closing()  # the error refers to this frame: whoever keeps it would keep the lock, too
+            raise unwritable(path, error) from error
+        except Terminal:
+            self._closing()
+            raise
 
     def close(self) -> None:
         """Let go of the lock and the files."""
@@ -138,14 +143,14 @@ class BareMirror:
         return frozenset(CommitId(name.removeprefix(_KEEP)) for name in names)
 
     def keep(self, commit: CommitId) -> None:
-        """Keep a commit that is here reachable."""
-        with self._writing:
+        """Keep a commit that is here reachable. Raises Unavailable on a full disk."""
+        with self._refs_written():
             if self._target(_KEEP + commit) != commit:
                 self._repository.references.create(_KEEP + commit, pygit2.Oid(hex=commit), force=True)
 
     def drop(self, commits: Iterable[CommitId]) -> None:
-        """Keep these no longer. Their objects stay until git prunes the mirror."""
-        with self._writing:
+        """Keep these no longer. Their objects stay until git prunes the mirror. Raises Unavailable on a full disk."""
+        with self._refs_written():
             for commit in commits:
                 if self._target(_KEEP + commit) is not None:
                     self._repository.references.delete(_KEEP + commit)
@@ -206,6 +211,15 @@ class BareMirror:
                 fcntl.flock(self._lock, fcntl.LOCK_SH)
                 raise Unavailable(f"{self.path}: {error}") from error
 
+    @contextmanager
+    def _refs_written(self) -> Iterator[None]:
+        """One writer at a time. libgit2 tells a full disk as an OSError without a number, or as an error of its own."""
+        with self._writing:
+            try:
+                yield
+            except (OSError, pygit2.GitError) as error:
+                raise unwritable(self.path, error) from error
+
     def _alone(self) -> bool:
         """Whether no other process has this mirror; then its lock is exclusive until it is made shared again."""
         try:
@@ -221,6 +235,12 @@ class BareMirror:
             except KeyError:
                 return None
         return CommitId(str(target))
+
+
+def unwritable(path: Path, error: OSError | pygit2.GitError) -> Unavailable:
+    """What is raised where a mirror takes no write."""
+    why = (error.strerror if isinstance(error, OSError) else None) or error
+    return Unavailable(f"{path}: the mirror cannot be written ({why}); make room, and let this user write there")
 
 
 def _lock_file(path: Path) -> int:
@@ -245,6 +265,7 @@ def _make(path: Path) -> None:
             shutil.rmtree(path)
         else:
             (path / "config").write_text(_CONFIG)
+            (path / "HEAD").write_text(_HEAD)  # libgit2 opens it with any text there, git does not
             return
     fresh = _beside(path, ".new")
     pygit2.init_repository(str(fresh), bare=True, initial_head="main").free()

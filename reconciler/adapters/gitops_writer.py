@@ -15,7 +15,7 @@ import pygit2
 from pygit2.enums import MergeFlag
 
 from reconciler.adapters.git_commit import Paths, blobs, contents, write_commit
-from reconciler.adapters.git_mirror import BareMirror
+from reconciler.adapters.git_mirror import BareMirror, unwritable
 from reconciler.adapters.git_push import Elsewhere, Refused, push
 from reconciler.adapters.git_refs import RemoteRefs
 from reconciler.adapters.git_remote import Remote
@@ -150,6 +150,8 @@ class GitOpsBranches:
     def _reading(self, read: Callable[[pygit2.Repository], T]) -> T:
         try:
             return self._mirror.with_objects(read)
+        except OSError as error:  # a full disk
+            raise unwritable(self._mirror.path, error) from error
         except (KeyError, pygit2.GitError) as error:
             raise Terminal(f"{self._mirror.path}: the mirror cannot be read or written ({error}); remove it") from error
 

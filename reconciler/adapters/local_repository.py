@@ -100,6 +100,26 @@ class LocalRepository:
                 git(["config", _ID_KEY, str(found)], self.path)
         return found
 
+    @contextmanager
+    def writing(self) -> Iterator[pygit2.Repository]:
+        """The repository, opened anew, to add objects to it.
+
+        Raises Denied if the repository cannot be written at all, Unavailable if it does not take an object.
+        """
+        repository = self.open()
+        self._may_write()
+        try:
+            yield repository
+        except (pygit2.GitError, OSError) as error:
+            raise Unavailable(
+                f"{self.path}: no object can be written there ({error}); make room, and let this user write below it"
+            ) from error
+
+    def add(self, raw: bytes) -> str:
+        """Store a blob; its object id. Raises as `writing` does."""
+        with self.writing() as repository:
+            return str(repository.create_blob(raw))
+
     def swap(self, name: RefName, expected: str | None, new: str) -> bool:
         """Point `name` at `new` if it is at `expected` now (None: if it does not exist). False if it is elsewhere.
 
@@ -107,8 +127,7 @@ class LocalRepository:
         repository cannot be written at all.
         """
         repository = self.open()
-        if not os.access(self.path, os.W_OK):
-            raise Denied(f"{self.path}: this user may not write there; let its owner run this")
+        self._may_write()
         until = time.monotonic() + self.lock_timeout_s
         while True:
             try:
@@ -148,6 +167,10 @@ class LocalRepository:
             yield
         finally:
             os.close(held)
+
+    def _may_write(self) -> None:
+        if not os.access(self.path, os.W_OK):
+            raise Denied(f"{self.path}: this user may not write there; let its owner run this")
 
     def _configured_id(self) -> int | None:
         # The repository's own file alone: an id from the user's or the system's configuration is nobody's decision.

@@ -147,7 +147,7 @@ class LocalStore:
             after = change(before)
             if after == before:
                 return after
-            if self.repository.swap(record_ref(number), oid, str(opened.create_blob(after.encode()))):
+            if self.repository.swap(record_ref(number), oid, self.repository.add(after.encode())):
                 return after
 
     def _listed(

@@ -50,8 +50,8 @@ class LocalStatusReporter:
                 f"{SUMMARY_MAX_BYTES} bytes in all, got {len(first_line)} characters in the first line"
             )
         raw = canonical.dumps({"head": head, "state": state.value, "summary": summary, "v": _FORMAT_VERSION})
+        new = self._repository.add(raw)
         opened = self._repository.open()
-        new = str(opened.create_blob(raw))
         while True:
             before = target(opened, _ref(head))
             if before == new or self._repository.swap(_ref(head), before, new):

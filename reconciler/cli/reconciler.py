@@ -40,7 +40,8 @@ def once(config: Path, sweep: bool, as_json: bool) -> int:
     Examples:
       ameide reconciler once --config ameide.yaml
       ameide reconciler once --config ameide.yaml --sweep
-    Exit codes: 0 converged, 1 something is waited for or held, 2 bad configuration, 3 a dependency failed.
+    Exit codes: 0 converged, 1 something is waited for, held or could not be read, 2 bad configuration, 3 a dependency
+    failed.
     """
     from reconciler import wiring
     from reconciler.adapters.clock import SystemClock
@@ -53,7 +54,7 @@ def once(config: Path, sweep: bool, as_json: bool) -> int:
 
     loaded = load(config)
     emit = to_stream(sys.stderr, SystemClock())
-    converged, failed = True, False
+    clean, failed = True, False
     with _progress(quiet=as_json) as tick, wiring.shared(loaded, emit, PrometheusMetrics()) as common:
         for settings in loaded.settings.repositories:
             try:
@@ -67,14 +68,15 @@ def once(config: Path, sweep: bool, as_json: bool) -> int:
                 complain(f"{settings.name}: {error}")
                 failed = True
                 continue
-            converged = converged and report.converged
+            # What could not be read may hide what is to be done: a broken catalogue, or a pull request.
+            clean = clean and report.converged and report.complete and not report.problems
             if as_json:
                 click.echo(canonical.dumps(report.to_json(settings.name)))
             else:
                 show_matrix(console(), report.cells, f"{settings.name}: after pass {report.pass_id}")
     if failed:
         return EXIT_DEPENDENCY
-    return EXIT_CLEAN if converged else EXIT_FINDINGS
+    return EXIT_CLEAN if clean else EXIT_FINDINGS
 
 
 @command.command()

@@ -26,6 +26,12 @@ _STYLES = {
 
 _REMEDIED = (State.HELD, State.WAITING, State.NOT_PREVIEWED)
 _PIPE_WIDTH = 120
+_WITH_DIGESTS = 100
+"""Below this width the matrix has no digests: `explain` has them, in full."""
+_LEAST = {"component": 12, "why": 20}
+"""Columns that are broken into lines where room is scarce, and how narrow they may become."""
+_NARROWEST = 80
+"""What the other columns need with these: rich would cut them, and a terminal breaks the line."""
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -35,10 +41,15 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def show_matrix(out: Console, cells: Sequence[Cell], title: str) -> None:
-    """One row per pull request and component, then one remedy per reason that is in it."""
+    """One row per pull request and component, then one remedy per reason that is in it.
+
+    Numbers and reasons are never cut: on a terminal that is too narrow even so, lines go on in the next one.
+    """
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for heading in ("PR", "head", "component", "state", "digest", "proof", "why"):
-        table.add_column(heading, no_wrap=heading != "why", overflow="fold")
+    digests = ("digest",) if out.width >= _WITH_DIGESTS else ()
+    for heading in ("PR", "head", "component", "state", *digests, "proof", "why"):
+        least = _LEAST.get(heading)
+        table.add_column(heading, no_wrap=least is None, min_width=least, overflow="fold")
     before = None
     for cell in cells:
         style = _STYLES[cell.state]
@@ -49,11 +60,13 @@ def show_matrix(out: Console, cells: Sequence[Cell], title: str) -> None:
             cell.head.short if first else "",
             Text(cell.component or ("(release set)" if cell.of_release_set else "(all)")),
             Text(cell.state.value, style=style),
-            cell.digest.hex[:12] if cell.digest is not None else "",
+            *((cell.digest.hex[:12] if cell.digest is not None else "",) if digests else ()),
             Text(_proof(cell)),
             Text(_why(cell)),
         )
-    out.print(table)
+    shown, out.width = out.width, max(out.width, _NARROWEST)
+    out.print(table, crop=False)
+    out.width = shown
     if not cells:
         out.print("No pull request is open.")
     for reason in sorted({c.reason for c in cells if c.state in _REMEDIED}):

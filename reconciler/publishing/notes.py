@@ -5,11 +5,12 @@ Only names of targets, digests, numbers and closed lists of words are in it: not
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from reconciler.approval.codes import MEANING, Code
 from state.git import CommitId
+from state.oci import Digest
 from state.publishing import ProposalState, Publishing
 
 
@@ -26,6 +27,8 @@ def notes(
     at: tuple[int, CommitId],
     problems: Mapping[tuple[int, str], str],
     refused: Mapping[str, Code],
+    *,
+    holding: Collection[Digest],
 ) -> tuple[Note, ...]:
     """The notes of one pull request.
 
@@ -33,6 +36,7 @@ def notes(
         at: its number and head.
         problems: (pull request, target) → why there is no plan.
         refused: marker id → why it did not lead to a GitOps pull request.
+        holding: the plans that hold now. Another one waits for nothing: an approval of it would be refused.
     """
     number = at[0]
     found = []
@@ -40,12 +44,18 @@ def notes(
         if (number, target) in problems:
             text = "there is no plan for this head: see `plan_impossible` in the reconciler's log lines"
             found.append(Note(f"{target}: no plan", f"- `{target}`: {text}"))
-        elif (note := _note(publishing, target, at, refused)) is not None:
+        elif (note := _note(publishing, target, at, refused, holding)) is not None:
             found.append(note)
     return tuple(found)
 
 
-def _note(publishing: Publishing, target: str, at: tuple[int, CommitId], refused: Mapping[str, Code]) -> Note | None:
+def _note(
+    publishing: Publishing,
+    target: str,
+    at: tuple[int, CommitId],
+    refused: Mapping[str, Code],
+    holding: Collection[Digest],
+) -> Note | None:
     number, head = at
     digest = publishing.newest_plan.get((number, target))
     plan = publishing.plans.get(digest) if digest is not None else None
@@ -59,5 +69,7 @@ def _note(publishing: Publishing, target: str, at: tuple[int, CommitId], refused
         code, meaning = codes[-1], MEANING[codes[-1]]
         text = f"approval refused (`{code.value}`): {meaning.text} To do: {meaning.remedy}."
         return Note(f"{target}: {code.value}", f"- `{target}`: {text}")
+    if digest not in holding:
+        return None
     text = f"plan `{digest}` waits for an approval: `ameide approval plan --pr {number} --target {target}`"
     return Note(f"{target}: not approved", f"- `{target}`: {text}")

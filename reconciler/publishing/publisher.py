@@ -187,7 +187,8 @@ class Publisher:
             return ()
         refused = {marker: told.code for marker, told in self.proposer.refused.items()}
         publishing = self._recorder.history.publishing
-        return notes(publishing, self._targets.lanes, (number, head), self.planning.problems, refused)
+        lanes, problems, holding = self._targets.lanes, self.planning.problems, self.planning.approved_bases
+        return notes(publishing, lanes, (number, head), problems, refused, holding=holding)
 
     def _policy(self) -> ApproversPolicy:
         return self._targets.signers().policy

@@ -143,6 +143,17 @@ def test_once_says_by_its_exit_code_that_something_is_waited_for(shop: Shop, ame
     assert ameide("once").code == 0
 
 
+def test_once_is_not_clean_where_a_broken_catalogue_hides_what_is_to_be_done(shop: Shop, ameide: Ameide) -> None:
+    shop.opens("docs", DOCS)
+    assert ameide("once").code == 0
+    shop.commits_to_main({"ameide.yaml": "images: [nonsense\n"})
+    ran = ameide("once", "--json")
+    assert ran.code == 1
+    assert {row["state"] for row in ran.json["matrix"]} == {"retagged"}
+    [problem] = ran.json["problems"]
+    assert "ameide.yaml" in problem
+
+
 def test_a_registry_that_does_not_answer_holds_new_heads_and_leaves_finished_ones(shop: Shop, ameide: Ameide) -> None:
     done, _ = shop.opens("docs", DOCS)
     waiting, _ = shop.opens("orders", changes("orders"))

@@ -16,9 +16,12 @@ from reconciler.adapters.forge_local_writer import LocalForgeWriter, LocalPullRe
 from reconciler.adapters.local_record import State
 from reconciler.adapters.local_repository import LocalRepository
 from reconciler.adapters.local_store import LocalStore, head_ref, record_ref
+from reconciler.adapters.status_local import LocalStatusReporter
+from reconciler.ports import StatusState
 from state.errors import Terminal, Unavailable
 from state.git import CommitId, RefName
 from tests.contract.forge.driver import ForgeUnderTest
+from tests.fixtures.full_disk import full_disk
 from tests.fixtures.local_forge import LocalDriver
 
 
@@ -40,6 +43,20 @@ def test_initialising_makes_a_bare_repository_with_the_id_and_does_so_once(tmp_p
     with pytest.raises(Terminal, match="its id is 17"):
         repository.initialise(18)
     assert repository.id() == 17
+
+
+def test_a_full_disk_is_told_by_everything_that_writes_objects(driver: LocalDriver) -> None:
+    number, head = driver.open(driver.commit()), driver.commit()
+    pulls = LocalPullRequests(driver.path)
+    writes: list[Callable[[], object]] = [
+        lambda: LocalStatusReporter(driver.path).report(head, StatusState.PENDING, "1 of 14 ready"),
+        lambda: pulls.open(head, RefName("refs/heads/main")),
+        lambda: pulls.label(number, ("preview",), ()),
+    ]
+    for write in writes:
+        with full_disk(), pytest.raises(Unavailable, match=f"{driver.path}: no object can be written there"):
+            write()
+    assert [pr.number for pr in LocalForge(driver.path).open_pull_requests().pull_requests] == [number]
 
 
 def test_an_id_nobody_named_is_random_and_large(tmp_path: Path) -> None:

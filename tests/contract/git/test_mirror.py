@@ -34,6 +34,7 @@ from state.errors import (
     Unavailable,
 )
 from state.git import CommitId, RefName
+from tests.fixtures.full_disk import full_disk
 from tests.fixtures.git_http import GitServer, serve
 from tests.fixtures.git_repos import Content, Link, Repo, catalogue
 
@@ -569,6 +570,33 @@ def test_what_is_not_retained_is_no_longer_kept(tmp_path: Path, git_repo: Repo, 
         git.retain({base})
     with BareMirror(path, remote(str(git_repo.path)), timeout_s=30) as mirror:
         assert mirror.kept() == {base}
+
+
+def test_a_full_disk_is_told_with_the_mirror_that_could_not_be_written(
+    tmp_path: Path, git_repo: Repo, base: CommitId
+) -> None:
+    path = tmp_path / "mirrors" / "code"
+    path.parent.mkdir()
+    source = remote(str(git_repo.path))
+    with full_disk(), pytest.raises(Unavailable, match=f"{path}: the mirror cannot be written"):
+        BareMirror(path, source, timeout_s=30)
+    with BareMirror(path, source, timeout_s=30) as mirror:
+        mirror.tip(MAIN)
+        mirror.drop(mirror.kept())
+        with full_disk(), pytest.raises(Unavailable, match=f"{path}: the mirror cannot be written"):
+            mirror.keep(base)
+        assert mirror.tip(MAIN) == base
+        assert mirror.kept() == {base}
+
+
+@pytest.mark.parametrize("left", [b"", b"ref: refs/he"], ids=["empty", "cut short"])
+def test_a_head_that_a_power_failure_left_is_written_anew(
+    tmp_path: Path, git_repo: Repo, base: CommitId, left: bytes
+) -> None:
+    for _ in range(2):
+        with BareMirror(tmp_path / "code", remote(str(git_repo.path)), timeout_s=30) as mirror:
+            assert mirror.tip(MAIN) == base
+        (tmp_path / "code" / "HEAD").write_bytes(left)
 
 
 def test_many_packs_become_one_and_everything_is_still_there(

@@ -16,8 +16,9 @@ from reconciler.adapters.git_remote import remote
 from reconciler.adapters.gitops_writer import GitOpsBranches
 from reconciler.adapters.signer_ssh import SshSigner, generate_key_file
 from reconciler.ports import GitOpsWriter, LaneWriter
-from state.errors import ConfigError, Denied, InvalidValue, StaleObservation, Terminal, Transient
+from state.errors import ConfigError, Denied, InvalidValue, StaleObservation, Terminal, Transient, Unavailable
 from state.git import CommitId, RefName
+from tests.fixtures.full_disk import full_disk
 from tests.fixtures.git_repos import Content, Link, Repo, Script, Submodule
 from tests.fixtures.log_remote import GitServer
 
@@ -96,6 +97,16 @@ def http_shop(tmp_path: Path, git_server: GitServer) -> Iterator[Shop]:
 
 def proposed(writer: GitOpsWriter, base: CommitId, text: str = "image: {ref: new}\n") -> CommitId:
     return writer.commit([base], {"values/dev/orders.yaml": text.encode()}, "Pin orders\n\nWhy.\n", AT)
+
+
+def test_a_full_disk_is_told_and_ends_nothing(shop: Shop) -> None:
+    writer = shop.open()
+    base = writer.tip(MAIN)
+    assert base is not None
+    text = "image: {ref: newer}\n"
+    with full_disk(), pytest.raises(Unavailable):  # of ours, or of the git that fetches what is missing
+        proposed(writer, base, text)
+    assert proposed(writer, base, text)
 
 
 # --- reading

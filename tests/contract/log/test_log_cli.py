@@ -66,7 +66,7 @@ def test_refs_that_cannot_be_listed_are_told_in_one_line(
     (written.repo / "packed-refs").write_bytes(b"\xff garbage\n")
     code, out, err = run(capsys, command[0], written.repo, *command[1:])
     assert (code, out, err.count("\n")) == (1, "", 1)
-    assert "its refs cannot be listed: corrupted packed references" in err
+    assert "its refs cannot be read: corrupted packed references" in err
 
 
 def test_bad_input_exits_2(bench: LogBench, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ from pygit2.enums import ObjectType, Option
 
 from state import log_commit, sshsig
 from state.entry import Kind
-from state.errors import ConfigError, Terminal
+from state.errors import ConfigError, IntegrityError, Terminal
 from state.log_verify import VerifyReport, verify
 from tests.fixtures.log import NAME, Forger, LogBench, genesis, git, other_signer
 
@@ -449,6 +449,12 @@ def test_bytes_under_another_objects_name_are_found_by_our_own_check_too(written
         assert f"blob {blobs['x']}: its bytes have another id" in told(verify(written.repo))
     finally:
         pygit2.option(Option.ENABLE_STRICT_HASH_VERIFICATION, True)
+
+
+def test_a_damaged_list_of_refs_is_told(written: LogBench) -> None:
+    (written.repo / "packed-refs").write_text("garbage\n")
+    with pytest.raises(IntegrityError, match="its refs cannot be read: corrupted packed references"):
+        verify(written.repo)
 
 
 def test_a_symbolic_log_branch_is_found(written: LogBench) -> None:
