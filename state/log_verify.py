@@ -6,7 +6,7 @@ the end (give an `anchor` that was seen before) and that the keys are the right 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -153,6 +153,7 @@ def verify(
         for ref in log_read.all_refs(repository)
         if ref.startswith("refs/replace/")
     ]
+    whole += _divided(repository, reports)
     if anchor is not None and not any(run.anchor_seen for run in runs):
         whole.append(
             Finding(anchor, None, "the anchor is in none of the verified logs: entries were cut off or rewritten")
@@ -161,6 +162,21 @@ def verify(
         gone = "the entry that was verified before is in none of the logs: entries were cut off or rewritten"
         whole.append(Finding(verified, None, gone))
     return VerifyReport(reports, tuple(whole), signers is not None, anchor)
+
+
+def _divided(repository: pygit2.Repository, reports: Sequence[BranchReport]) -> Iterator[Finding]:
+    """Refs of one log that are not on one line: an anchor in one of them says nothing of what another one tells."""
+    store = ObjectStore(repository)
+    for n, one in enumerate(reports):
+        for other in reports[:n]:
+            if LogName.of_ref(one.branch) != LogName.of_ref(other.branch) or one.last is None or other.last is None:
+                continue
+            try:
+                on_one_line = store.contains(one.last, other.last) or store.contains(other.last, one.last)
+            except IntegrityError:
+                continue  # the branch's own report tells what cannot be read
+            if not on_one_line:
+                yield Finding(one.last, None, f"{one.branch} and {other.branch} tell two histories of one log")
 
 
 class _Branch:

@@ -520,3 +520,17 @@ def test_tampering_after_the_verified_entry_is_found_and_before_it_the_entry_is_
     forger.point(forger.replay([replace(e, sequence=e.sequence + 3) for _, e in chain[5:]], chain[4][0]))
     report = verify(written.repo, verified=chain[3][0])
     assert "sequence 8 follows 4: entries were dropped" in told(report)
+
+
+def test_an_anchor_in_another_ref_of_the_same_log_hides_nothing(written: LogBench) -> None:
+    anchor = written.tip()
+    other = "refs/remotes/origin/log/4711/reconciler"
+    written.git("update-ref", other, anchor)
+    forger = Forger(written, written.repo)
+    chain = forger.chain()
+    again = [replace(entry, at="2026-01-31T13:00:00Z") for _, entry in chain[2:]]
+    forger.point(forger.replay(again, chain[1][0]))
+    report = verify(written.repo, anchor=anchor)
+    assert [p.what for p in report.problems] == [f"{other} and {NAME.ref} tell two histories of one log"]
+    forger.point(chain[-2][0])
+    assert verify(written.repo, anchor=anchor).clean, "a ref that is behind tells the same history"
