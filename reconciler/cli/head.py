@@ -59,5 +59,6 @@ def accept(config: Path, repo: str | None, pr: int, reason: str, as_json: bool) 
         out.print(
             Text(f"{breach.repository}:{head}\n  recorded {breach.recorded}\n  found    {breach.found or 'no tag'}")
         )
-    out.print(f"Handed over. The next pass takes it up: ameide reconciler once --config {config}")
+    out.print("Handed over: the process that runs takes it up with its next pass.")
+    out.print(f"Where none runs: ameide reconciler once --config {config}")
     return EXIT_CLEAN
