@@ -61,8 +61,13 @@ def fetch(
         done = run(arguments, cwd=mirror, env=remote.environment(mirror), timeout_s=timeout_s, keep_open=keep_open)
     except Unavailable as error:
         raise Unavailable(f"{safe(remote.url)}: {error}") from None
-    if done.code != 0:
-        raise refused(remote, done)
+    if done.code == 0:
+        return
+    why = refused(remote, done)
+    if type(why) is Unavailable and re.search(_DAMAGED, done.errors):
+        # git also says so of a pack that was damaged on the way, so it is tried again first.
+        why = Unavailable(f"{why}; if it stays so, remove the mirror {mirror}: it is a cache")
+    raise why
 
 
 def fetch_objects(
@@ -87,6 +92,7 @@ def repack(remote: Remote, mirror: Path, *, timeout_s: float, keep_open: Sequenc
         raise Unavailable(f"{mirror}: git repack failed: {safe(done.errors.strip())}")
 
 
+_DAMAGED: Final = r"objects/pack|packfile|loose object|object file"
 _DENIED: Final = (
     r"could not read (Username|Password)|Authentication failed|returned error: 40[13]|Permission denied"
     r"|Host key verification failed|unable to read askpass"

@@ -562,6 +562,22 @@ def test_a_directory_that_is_not_ours_is_never_touched(tmp_path: Path, git_repo:
     assert (path / "thesis.txt").read_text() == "years of work"
 
 
+def test_a_mirror_with_a_damaged_pack_says_what_to_remove(tmp_path: Path, git_repo: Repo, base: CommitId) -> None:
+    path = tmp_path / "mirror"
+    with BareMirror(path, remote(f"file://{git_repo.path}"), timeout_s=30) as mirror:
+        assert mirror.tip(MAIN) == base
+    (pack,) = (path / "objects" / "pack").glob("*.pack")
+    pack.chmod(0o600)
+    raw = pack.read_bytes()
+    pack.write_bytes(raw[:12] + bytes(len(raw) - 32) + raw[-20:])
+    git_repo.commit(FILES | {"n": b"1"}, [base], ref=MAIN)
+    with (
+        BareMirror(path, remote(f"file://{git_repo.path}"), timeout_s=30) as mirror,
+        pytest.raises(Unavailable, match=f"remove the mirror {path}"),
+    ):
+        mirror.tip(MAIN)
+
+
 def test_what_is_not_retained_is_no_longer_kept(tmp_path: Path, git_repo: Repo, base: CommitId, head: CommitId) -> None:
     path = tmp_path / "mirrors" / "code"
     with mirrored(tmp_path, str(git_repo.path)) as git:
