@@ -41,7 +41,7 @@ class State(StrEnum):
 DONE: Final = frozenset({State.RETAGGED, State.BUILT, State.NOT_PREVIEWED})
 """What asks for nothing more."""
 _OF_THE_RELEASE: Final = frozenset(
-    {Reason.RELEASE_UNPROVEN, Reason.RELEASE_REFUSED, Reason.OBSERVE_MODE, Reason.BACKING_OFF}
+    {Reason.RELEASE_UNPROVEN, Reason.RELEASE_REFUSED, Reason.QUARANTINED, Reason.OBSERVE_MODE, Reason.BACKING_OFF}
 )
 """Why the release set of a head whose images are all there is not published."""
 

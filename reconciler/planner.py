@@ -98,6 +98,9 @@ def releasable(seen: Snapshot, work: Work) -> bool:
 def _plan_release(seen: Snapshot, work: Work, actions: list[Action], holds: list[Hold]) -> None:
     """Nothing unproven enters a release set (design §5), and none is made of what may not be all: it stays as it is."""
     head, numbers = work.head.commit, work.head.numbers
+    if head in seen.quarantined:  # for an image that is previewed no more, or every gap would be held
+        holds.append(Hold(head, None, Reason.QUARANTINED, numbers))
+        return
     if head in seen.unreleasable:
         holds.append(Hold(head, None, Reason.RELEASE_REFUSED, numbers))
         return

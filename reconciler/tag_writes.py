@@ -125,8 +125,8 @@ class TagWriter:
                 return [_unwritten(d.write, error) for d in group], []
             # One tag that may not be written refuses all of them, perhaps after some were: each by itself tells.
             return [], [d._replace(tried=True) for d in group]
-        if not confirmed:
-            return [], list(group)  # such requests are not known there: nothing was written, or even sent
+        if confirmed is None:
+            return [], list(group)  # such requests are not known there: nothing was sent
         targets.metrics.observe("tag_write", targets.clock.monotonic_s() - began)
         asked = list(zip(group, tags, strict=True))
         written = [Written(d.write, Result.WRITTEN) for d, tag in asked if tag in confirmed]

@@ -15,7 +15,7 @@ from state.observed import How
 from state.oci import Digest, Repository
 from state.quarantine import Breach
 
-PLANNER_VERSION = 4
+PLANNER_VERSION = 5
 """Raised whenever equal snapshots may give another plan than before (design invariant 12)."""
 
 

@@ -225,7 +225,7 @@ class OrasRegistry(oras.provider.Registry):  # type: ignore[misc]  # oras ships 
         tags: Sequence[Tag],
         manifest: Manifest,
         confirm: Callable[[], None] | None = None,
-    ) -> frozenset[Tag]:
+    ) -> frozenset[Tag] | None:
         """See RegistryWriter. The first answer to such a request tells whether this host is asked again."""
         if self._several is None:
             with self._learning:
@@ -233,7 +233,7 @@ class OrasRegistry(oras.provider.Registry):  # type: ignore[misc]  # oras ships 
                     confirmed = self._put_tags(repository, tags, manifest, confirm)
                     self._several = bool(confirmed)
                     return confirmed
-        return self._put_tags(repository, tags, manifest, confirm) if self._several else frozenset()
+        return self._put_tags(repository, tags, manifest, confirm) if self._several else None
 
     def _put_tags(
         self,

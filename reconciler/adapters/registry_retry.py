@@ -14,7 +14,7 @@ from reconciler.adapters.registry_errors import is_rate_limit, refusal
 from reconciler.adapters.registry_limits import Limits
 from reconciler.adapters.registry_pacing import Pacer
 from reconciler.ports import Clock, Random
-from state.errors import RateLimited, Transient, Unavailable
+from state.errors import WRITER_STOPS, RateLimited, Terminal, Transient, Unavailable
 
 _TRANSIENT: Final = frozenset({408, 429, 500, 502, 503, 504})
 _READS: Final = frozenset({"GET", "HEAD"})
@@ -65,7 +65,8 @@ class Retrying:
         """The first answer that another try would not better.
 
         Raises RateLimited or Unavailable with `retry_after_s` after the last try, or as soon as the registry asks for
-        a longer pause than `Limits.retry_after_cap_s`; RefusedLater.
+        a longer pause than `Limits.retry_after_cap_s`; RefusedLater, or Unavailable for whatever else ends a write that
+        was sent again after its answer was lost.
         """
         write = call.method not in _READS
         repeatable = not write or (call.method == "PUT" and "/manifests/" in call.url)
@@ -92,6 +93,12 @@ class Retrying:
                 if last:
                     raise _final(error, number, unsure=unsure) from error
                 self._again(retry_reason(error))
+            except WRITER_STOPS:
+                raise
+            except Terminal as error:  # such as a redirect, or a token that is refused by now
+                if unsure:
+                    raise Unavailable(f"{error}; sent again: the write may have happened before") from error
+                raise
             else:
                 if write and response.ok:
                     self._pacer.wrote(owner)

@@ -53,7 +53,7 @@ class Registries:
         tags: Sequence[Tag],
         manifest: Manifest,
         confirm: Callable[[], None] | None = None,
-    ) -> frozenset[Tag]:
+    ) -> frozenset[Tag] | None:
         return self.client(repository).put_tags(repository, tags, manifest, confirm)
 
     def referrers(self, repository: Repository, subject: Digest) -> Sequence[Referrer]:

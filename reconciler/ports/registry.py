@@ -65,12 +65,12 @@ class RegistryWriter(Protocol):
         tags: Sequence[Tag],
         manifest: Manifest,
         confirm: Callable[[], None] | None = None,
-    ) -> frozenset[Tag]:
+    ) -> frozenset[Tag] | None:
         """Store `manifest` under all `tags` (at most TAGS_PER_PUT) in one request; those the registry confirmed.
 
-        A tag that is not in the answer was not written: put it by itself. None is confirmed by a registry that does not
-        know such a request. Raises as `put_manifest`, for all tags alike. Source: distribution-spec main (2026), end-7
-        with `?tag=` and `OCI-Tag`.
+        A tag that is not in the answer is put by itself; it may have been written all the same. None where nothing was
+        sent, since the registry is known not to know such a request. Raises as `put_manifest`, for all tags alike.
+        Source: distribution-spec main (2026), end-7 with `?tag=` and `OCI-Tag`.
         """
 
 

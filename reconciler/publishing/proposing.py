@@ -178,7 +178,10 @@ class Proposer:
             published=frozenset(published),
             taken={marker.id: marker.statement for marker in publishing.markers.values()},
         )
-        return evaluate(markers, target, facts, desk.policy(), standing, seconds(desk.clock.now()))
+        judged = evaluate(markers, target, facts, desk.policy(), standing, seconds(desk.clock.now()))
+        if intent is not None and isinstance(judged, Granted) and judged.refused:
+            return Refused(judged.refused)  # one of them ended: that closes what is open (`steps.obsolete`), too
+        return judged
 
     def _propose(self, about: tuple[str, Digest], markers: list[Signed], seen: Snapshot, emit: Emitter) -> None:
         target, digest = about

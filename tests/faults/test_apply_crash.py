@@ -351,9 +351,8 @@ class Writer:
     def put_manifest(self, *arguments: Any) -> None:
         self._around(self._writer.put_manifest, *arguments)
 
-    def put_tags(self, *_: Any) -> frozenset[Tag]:
+    def put_tags(self, *_: Any) -> None:
         """One tag per request, so that there is a boundary between any two."""
-        return frozenset()
 
 
 class TogetherWriter:

@@ -45,6 +45,8 @@ class PublishChecks:
         self.consumed: dict[str, CommitId] = {}
         self.look: dict[str, frozenset[str] | None] = defaultdict(lambda: None)
         """By process: what has stood in the way of which approvals ever since its last look began."""
+        self.tips: dict[str, CommitId | None] = {}
+        """By process: what it was told last of one of our branches since its last outside write."""
         self.logged: set[str] = set()
         self.opened_count = 0
 
@@ -62,7 +64,10 @@ class PublishChecks:
                 for row in _rows(body, "proposals"):
                     self.rows.append((row, logged.id))
                     if row["step"] == "open":
+                        self._world.gitops.begun[logged.id] = RefName(row["branch"])
                         self._consumed(row, logged.id)
+            case Kind.OUTCOME if body["intent"] is not None:
+                self._world.gitops.begun.pop(CommitId(str(body["intent"])), None)
 
     def _planned(self, body: Mapping[str, Json]) -> None:
         value = body["plan"]
@@ -116,6 +121,9 @@ class PublishChecks:
         self._approved(plan, row)
         if row["commit"] not in repository.history(world.branches[branch]):
             self._broken(6, f"{branch.short}: opened without the commit that its intent names")
+        told = self.tips.get(process)
+        if told is not None and told != row["commit"] and row["commit"] in repository.history(told):
+            self._broken(6, f"{branch.short}: opened although it was seen to be at {told.short}, a person's commit")
         for one in world.of_branch(branch):
             if one.ended_by == "a person" or one.state == "merged":
                 self._broken(6, f"{branch.short}: opened again after a person's answer to !{one.number}")
@@ -157,8 +165,11 @@ class PublishChecks:
         if self._world.gitops.given and self.look[process] is None:
             self.look[process] = self.obstacles()
 
+    def tip_read(self, process: str, tip: CommitId | None) -> None:
+        self.tips[process] = tip
+
     def wrote(self, process: str) -> None:
-        self.look[process] = None
+        self.look[process] = self.tips[process] = None
 
     def world_moved(self) -> None:
         if not self._world.gitops.given:
@@ -186,6 +197,7 @@ class PublishChecks:
                 "closed": not pr.open,
                 "head": pr.head != plan.head,
                 "held": HOLD in pr.labels,
+                "taken": plan.branch in gitops.took_over,
                 "tag": any(world.registry.now(r, plan.head) != d for r, d in plan.images().items()),
             }
             found |= {f"{name} {digest}" for name, holds in wrong.items() if holds}
@@ -223,6 +235,8 @@ class PublishChecks:
             plan, pr = gitops.plans[digest], self._world.prs[number]
             if not pr.open or any(n.endswith(digest) for n in against) or gitops.holds_pins(plan):
                 continue
+            if any(HOLD in other.labels for other in self._world.open_prs() if other.head == pr.head):
+                continue  # a label on any of them holds the head, and so its plans
             changes = gitops.of_branch(plan.branch)
             over = plan.branch in gitops.took_over or any(c.ended_by == "a person" for c in changes)
             if not over and not any(c.state == "open" for c in changes):
@@ -235,7 +249,7 @@ class PublishChecks:
 
 def _about(plan: PinPlan, row: Mapping[str, Any]) -> frozenset[str]:
     """The names of obstacles that concern this plan and these approvals."""
-    of = {n: plan.digest() for n in ("closed", "head", "held", "tag")}
+    of = {n: plan.digest() for n in ("closed", "head", "held", "taken", "tag")}
     mine = {f"{name} {digest}" for name, digest in of.items()}
     return frozenset(mine | {f"{n} {m}" for n in ("revoked", "policy", "expired", "base") for m in row["approvals"]})
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from random import Random
+from typing import NamedTuple
 
 from state.git import CommitId
 from state.observed import Mode
+from state.pin_plan import PinPlan
 from state.quarantine import Acceptance
 from tests.simulation.content import COMPONENTS, IMAGES, RELEASES, repository
 from tests.simulation.events_gitops import (
@@ -44,16 +46,29 @@ class Events:
 
     def aimed(self, step: str) -> str:
         """One of the events that this step has to bear; where that is none, any one."""
-        table = aims(step)
-        if not table:
+        world = self._world
+        aim = aim_at(step, world)
+        if aim is None:
             return self.happens()
-        event = self._world.rng.choice(table)
-        return f"{event.__name__.strip('_')} {event(self._world)}"
+        world.aim = world.rng.choice(aim.plans(world)) if aim.plans is not None else None
+        event = world.rng.choice(aim.events)
+        try:
+            return f"{event.__name__.strip('_')} {event(world)}"
+        finally:
+            world.aim = None
 
 
-def aims(step: str) -> tuple[Callable[[World], str], ...]:
-    """What may make wrong what a process has just seen, as it takes this step ("call subject")."""
-    return next((events for pattern, events in _AIMS if pattern.search(step)), ())
+class Aim(NamedTuple):
+    """At which steps ("call subject") which events are aimed, and at which plans, if it has to be one of those."""
+
+    step: re.Pattern[str]
+    events: tuple[Callable[[World], str], ...]
+    plans: Callable[[World], list[PinPlan]] | None = None
+
+
+def aim_at(step: str, world: World) -> Aim | None:
+    """What may make wrong what a process has just seen, as it takes this step."""
+    return next((a for a in _AIMS if a.step.search(step) and (a.plans is None or a.plans(world))), None)
 
 
 def settle(world: World) -> None:
@@ -73,12 +88,20 @@ def settle(world: World) -> None:
             world.move(branch, world.code.commit((tip,), commit.versions, commit.images))
 
 
+def meddling(world: World) -> tuple[Callable[[World], str], ...]:
+    """What happens to a world that has come to rest, each after it has come to rest again."""
+    if world.gitops.open_now() and world.rng.random() < 0.5:
+        return (outdated,)
+    return tampered, accepted
+
+
 def _some(world: World, pool: list[Pr]) -> Pr | None:
     return world.rng.choice(pool) if pool else None
 
 
 def _open(world: World) -> list[Pr]:
-    return list(world.open_prs())
+    aim = world.aim
+    return [pr for pr in world.open_prs() if aim is None or pr.number == aim.pull_request]
 
 
 # --- people
@@ -112,6 +135,19 @@ def _pr_pushed(world: World) -> str:
     if (pr := _some(world, _open(world))) is None:
         return "-"
     world.pushed(pr, _changed_commit(world, (pr.head,), pr.head))
+    return f"#{pr.number} {pr.head.short}"
+
+
+def outdated(world: World) -> str:
+    """A pull request whose plan is open for GitOps gets a head that CI does not build."""
+    world.aim = world.rng.choice(world.gitops.open_now() or [None])
+    pr = _some(world, _open(world))
+    world.aim = None
+    if pr is None:
+        return "-"
+    commit = world.code.commits[pr.head]
+    world.pushed(pr, world.code.commit((pr.head,), {i: world.next_version() for i in IMAGES}, commit.images))
+    pr.shown = None
     return f"#{pr.number} {pr.head.short}"
 
 
@@ -213,10 +249,11 @@ def _somebody_tagged(world: World) -> str:
 def tampered(world: World) -> str:
     """Somebody moves a tag of an open head, removes it, or puts back what it was."""
     rng = world.rng
+    heads = world.open_heads() if world.aim is None else {world.aim.head}
     cells = [
         (at, tag)
         for (at, tag), was in world.registry.tags.items()
-        if at != RELEASES and tag in world.open_heads() and not world.is_watched((at, CommitId(tag)))
+        if at != RELEASES and tag in heads and not world.is_watched((at, CommitId(tag)))
     ]
     if not cells:
         return "-"
@@ -337,15 +374,33 @@ _PUBLISHING = {**_TABLE, **GITOPS_EVENTS}
 
 _AIMS = (
     # Between two pages, and between two readings of them.
-    (re.compile(r"/(pulls|merge_requests)\?.*page="), (_pr_closed, _pr_merged, pr_opened, _pr_reopened)),
+    Aim(re.compile(r"/(pulls|merge_requests)\?.*page="), (_pr_closed, _pr_merged, pr_opened, _pr_reopened)),
     # Between a decision and the last look before its writes.
-    (re.compile(r"^log.append (observation|decision)"), (_label_toggled, _pr_closed, _pr_pushed, _somebody_tagged)),
+    Aim(re.compile(r"^log.append (observation|decision)"), (_label_toggled, _pr_closed, _pr_pushed, _somebody_tagged)),
     # Between the intent of a publish and the last look before its pull request.
-    (
+    Aim(
         re.compile(r"^(log.push|gitops.push)"),
         (
-            _label_toggled, _pr_pushed, _pr_closed, tampered, approval_revoked, approvers_changed,
+            _label_toggled, _pr_pushed, _pr_closed, tampered, tampered, tampered, approval_revoked, approvers_changed,
             gitops_taken_over, gitops_closed, gitops_merged,
         ),
+        lambda world: world.gitops.being_opened(),
+    ),
+    # When its pull request is there already, and the answer was lost; or its branch alone.
+    Aim(
+        re.compile(r"^(policy|markers.pending)"),
+        (gitops_closed,),
+        lambda world: [plan for plan in world.gitops.being_opened() if plan in world.gitops.open_now()],
+    ),
+    Aim(
+        re.compile(r"^(policy|markers.pending)"),
+        (gitops_taken_over, gitops_closed, gitops_merged),
+        lambda world: world.gitops.being_opened(),
+    ),
+    # While it is open.
+    Aim(
+        re.compile(r"^markers.pending"),
+        (_pr_pushed, _pr_closed, approval_revoked),
+        lambda world: world.gitops.open_now(),
     ),
 )  # fmt: skip

@@ -19,7 +19,8 @@ def plan_approved(world: World) -> str:
     if not gitops.plans:
         return "-"
     newest = [gitops.plans[d] for _, d in sorted(gitops.newest.items())]
-    plan = rng.choice(newest if rng.random() < 0.8 else list(gitops.plans.values()))
+    holding = [p for p in newest if (pr := world.prs[p.pull_request]).open and pr.head == p.head]
+    plan = rng.choice(holding if holding and rng.random() < 0.8 else list(gitops.plans.values()))
     people = tuple(sorted(rng.sample(PEOPLE, rng.choice((1, 2, 2)))))
     return approve(world, plan, people, life_s=rng.choice((600, 7200, 86_000)))
 
@@ -42,9 +43,11 @@ def approve(world: World, plan: PinPlan, people: tuple[str, ...], *, life_s: int
 
 def approval_revoked(world: World) -> str:
     gitops = world.gitops
-    if not gitops.given:
+    aim = world.aim.digest() if world.aim is not None else None
+    pool = [given for given in gitops.given.values() if aim is None or given.plan == aim]
+    if not pool:
         return "-"
-    given = world.rng.choice(list(gitops.given.values()))
+    given = world.rng.choice(pool)
     by = min(given.people)
     now = int(world.time.wall.timestamp())
     gitops.markers = (*gitops.markers, sealed(Revocation(given.id, REPOSITORY_ID, now, (by,))))
@@ -79,10 +82,10 @@ def gitops_merged(world: World) -> str:
 
 
 def gitops_taken_over(world: World) -> str:
-    """A person commits to one of our branches."""
-    if (one := _open(world)) is None:
+    """A person commits to one of our branches; where it is aimed, perhaps before that has a pull request."""
+    gitops, one = world.gitops, world.aim or _open(world)
+    if one is None or one.branch not in gitops.branches:
         return "-"
-    gitops = world.gitops
     gitops.branches[one.branch] = repository.by_person(gitops.branches[one.branch], {"README.md": b"by hand\n"})
     gitops.took_over.add(one.branch)
     return one.branch.short
@@ -96,7 +99,8 @@ def gitops_base_moved(world: World) -> str:
 
 
 def _open(world: World) -> GitOpsPullRequest | None:
-    pool = [one for one in world.gitops.changes.values() if one.state == "open"]
+    branch = world.aim.branch if world.aim is not None else None
+    pool = [one for one in world.gitops.changes.values() if one.state == "open" and branch in {None, one.branch}]
     return world.rng.choice(pool) if pool else None
 
 

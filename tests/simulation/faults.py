@@ -88,17 +88,20 @@ class Weather:
     """How likely the call after a faulty one meets the same fault, as it does while a server is down."""
     only: tuple[Fault, ...]
     """The faults that there are in this run; every other never strikes."""
+    narrow: bool
+    """Whether all of this strikes the calls of a publish alone, in a world that publishes: so that passes get there."""
 
     @classmethod
     def drawn(cls, rng: Random) -> Weather:
-        calm = rng.choice((0, 7))
+        narrow = rng.random() < 0.25
+        calm = 7 if narrow else rng.choice((0, 7))
         return cls(
             calm=calm,
             rounds=calm + rng.randint(8, 20 - calm // 2),
             event=rng.choice((0.02, 0.06, 0.15)),
-            aimed=rng.choice((0.0, 0.1, 0.5)),
+            aimed=rng.choice((0.1, 0.5) if narrow else (0.0, 0.1, 0.5)),
             fault=rng.choice((0.0, 0.01, 0.04, 0.1)),
-            write_fault=rng.choice((0.0, 0.1, 0.3)),
+            write_fault=0.3 if narrow else rng.choice((0.0, 0.1, 0.3)),
             partial=rng.choice((0.0, 0.1, 0.3)),
             garbled=rng.choice((0.0, 0.05, 0.2)),
             crash=rng.choice((0.0, 0.003, 0.015)),
@@ -107,6 +110,7 @@ class Weather:
             stale=rng.choice((0.0, 0.2, 0.7)),
             sticky=rng.choice((0.0, 0.0, 0.8)),
             only=_some_faults(rng),
+            narrow=narrow,
         )
 
     def strikes(self, rng: Random, possible: tuple[Fault, ...], before: Fault | None) -> Fault | None:

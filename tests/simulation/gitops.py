@@ -61,6 +61,8 @@ class GitOps:
     """What the log offers to approvers."""
     newest: dict[int, Digest] = field(default_factory=dict)
     """Pull request → its newest plan."""
+    begun: dict[CommitId, RefName] = field(default_factory=dict)
+    """Intent that has no outcome yet → the branch whose pull request it opens."""
     given: dict[str, Given] = field(default_factory=dict)
     revoked: set[str] = field(default_factory=set)
     took_over: set[RefName] = field(default_factory=set)
@@ -74,6 +76,15 @@ class GitOps:
 
     def plan_of(self, branch: RefName) -> PinPlan | None:
         return next((plan for plan in self.plans.values() if plan.branch == branch), None)
+
+    def being_opened(self) -> list[PinPlan]:
+        """What is on its way to a pull request, or may have got there unknown to the log."""
+        return [plan for branch in self.begun.values() if (plan := self.plan_of(branch)) is not None]
+
+    def open_now(self) -> list[PinPlan]:
+        """What has an open pull request."""
+        branches = [one.branch for one in self.changes.values() if one.state == "open"]
+        return [plan for branch in branches if (plan := self.plan_of(branch)) is not None]
 
     def holds_pins(self, plan: PinPlan) -> bool:
         files = repository.tree(self.branches[BASE])

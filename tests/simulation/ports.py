@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from random import Random
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, cast
 
 from reconciler.adapters.forge_reader import RestForge
 from state.canonical import Json
@@ -167,7 +167,10 @@ class SimGate:
         self._process, self._judge = process, steps.check.publishing
 
     def read(self, name: str, effect: Callable[[GitOps], T]) -> T:
-        return self._port.call(name, "", lambda: effect(self.world))
+        made = self._port.call(name, "", lambda: effect(self.world))
+        if name == "gitops.tip branch":
+            self._judge.tip_read(self._process, cast("CommitId | None", made))
+        return made
 
     def write(self, name: str, effect: Callable[[], T], *, outside: bool = True) -> T:
         made = self._port.call(name, "", effect, PORT_WRITE if outside else ())

@@ -120,7 +120,7 @@ class Process:
         metrics = ports.SimMetrics()
         emit = Emitter(lambda record: sim.check.wire.told("a log line", json.dumps(dict(record))), clock)
         reporting = Reporting(emit, metrics, status)
-        repository = Repository(
+        self.repository = Repository(
             "shop",
             sources,
             registry,
@@ -130,13 +130,21 @@ class Process:
             release=release_targets(sources, registry) if sim.world.releasing else None,
             publish=publish_targets(sim, name, sources, registry) if sim.world.releasing else None,
         )
-        self.loop = Loop([repository], sim.rules, clock, chance, emit=emit, metrics=metrics, on_report=self._reported)
+        self.loop = Loop(
+            [self.repository], sim.rules, clock, chance, emit=emit, metrics=metrics, on_report=self._reported
+        )
         self.alive = True
         sim.trace.append(f"{name} begins epoch {epoch}")
 
     def _reported(self, _name: str, report: PassReport) -> None:
         self.report = report
         self.sim.passes += 1
+        told = self.sim.check.wire.told
+        told("a report", json.dumps(report.to_json("shop")))
+        if (shown := self.repository.shown) is not None:
+            published = shown.published
+            texts = (*shown.problems, *(p.why for p in published.plans), *(a.told for a in published.approvals))
+            told("the status page", "\n".join(texts))
 
     def step(self, seed: int | None = None) -> float:
         """One step of the loop; seconds until the next one is due. The process may die in it."""

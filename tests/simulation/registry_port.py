@@ -52,15 +52,15 @@ class WatchedRegistry:
         tags: Sequence[Tag],
         manifest: Manifest,
         confirm: Callable[[], None] | None = None,
-    ) -> frozenset[Tag]:
+    ) -> frozenset[Tag] | None:
         told = self._told(repository, tags, manifest, confirm)
-        confirmed: frozenset[Tag] = frozenset()
+        confirmed: frozenset[Tag] | None = None
         try:
             confirmed = self._client.put_tags(repository, tags, manifest, told)
         except Terminal:  # after anything else nobody knows what was made, so it may not be sent again unseen
             self._check.not_confirmed(self._process, repository, tags, manifest.digest)
             raise
-        left = [tag for tag in tags if tag not in confirmed]
+        left = [tag for tag in tags if tag not in (confirmed or ())]
         self._check.not_confirmed(self._process, repository, left, manifest.digest)
         return confirmed
 

@@ -6,6 +6,7 @@ planner, applier and log; it dies by a crash or by being fenced, and is started 
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
@@ -36,6 +37,8 @@ from tests.simulation.world import HOLD, MAIN, RELEASE, REPOSITORY_ID, World
 
 NAMES: Final = ("a", "b")
 SWEEP_S: Final = 20
+_PUBLISHING: Final = re.compile(r"(log|markers|changes)\.|gitops\.(tip|push)|policy")
+"""Calls of a publish, to the log and to GitOps."""
 SETTLE_STEPS: Final = 40
 """Within so many looks at a resting world everything must be in its right state."""
 
@@ -75,7 +78,7 @@ class Simulation:
         self.seed, self.directory = seed, directory
         self.weather = Weather.drawn(Random(f"weather {seed}"))
         self.schedule = Schedule(seed, self.weather, items)
-        self.world = World(Random(f"world {seed}"))
+        self.world = World(Random(f"world {seed}"), publishes=self.weather.narrow)
         self.events = events.Events(Random(f"events {seed}"), self.world)
         self.check = Checker(self.world)
         self.trace: list[str] = [str(self.weather)]
@@ -122,8 +125,15 @@ class Simulation:
             return None
         self.step += 1
         strike, doing = None, f"{call} {subject}"
-        aim = process == cluster.PROCESS or bool(events.aims(doing))
-        for item in self.schedule.before_step(self.round, self.step, possible, alone=len(self.running) == 1, aim=aim):
+        struck = self.schedule.before_step(
+            self.round,
+            self.step,
+            possible,
+            alone=len(self.running) == 1,
+            aim=process == cluster.PROCESS or events.aim_at(doing, self.world) is not None,
+            publishing=bool(_PUBLISHING.match(doing)),
+        )
+        for item in struck:
             match item.kind:
                 case Kind.EVENT:
                     self._happen(item, self.events.happens)
@@ -185,7 +195,8 @@ class Simulation:
         return SimulationFailed(self.seed, invariant, what, self.trace, self.schedule.items)
 
     def _live(self) -> None:
-        rather = {self.weather.calm: plan_approved} if self.world.releasing else {}
+        calm = self.weather.calm
+        rather = dict.fromkeys(range(calm - 3, calm + 1), plan_approved) if self.world.releasing else {}
         rather[0] = events.pr_opened
         for number in self.schedule.rounds():
             self.round, self.step = number, 0
@@ -225,9 +236,8 @@ class Simulation:
         process = process or self._restarted(self.processes["a"])
         process = self._approved(self._settled(process))
         for item in self.schedule.at_rest():
-            # Then somebody meddles with tags, and later an operator accepts what is there.
             self.world.rng.seed(item.seed)
-            for meddling in (events.tampered, events.accepted):
+            for meddling in events.meddling(self.world):
                 self.still = False
                 self.trace += [f"* {meddling.__name__} {meddling(self.world)}" for _ in range(3)]
                 process = self._settled(process)

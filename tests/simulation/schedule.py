@@ -70,7 +70,7 @@ class Schedule:
         """Events, and the pass."""
         if not self._drawing:
             return self._at[number, 0]
-        events = self._rng.randint(0, 1 if 0 < number < self._weather.calm else 4)
+        events = self._rng.randint(0, 1 if self._weather.narrow or 0 < number < self._weather.calm else 4)
         events += 6 if number in {0, self._weather.calm} else 0
         made = [self._made(number, 0, Kind.EVENT) for _ in range(events)] + [self._made(number, 0, Kind.PASS)]
         if self._weather.cluster:
@@ -78,13 +78,15 @@ class Schedule:
             made += [self._made(number, 0, Kind.JANITOR)] if self._rng.random() < 0.7 else []
         return made
 
-    def before_step(self, number: int, step: int, possible: tuple[Fault, ...], *, alone: bool, aim: bool) -> list[Item]:
+    def before_step(
+        self, number: int, step: int, possible: tuple[Fault, ...], *, alone: bool, aim: bool, publishing: bool
+    ) -> list[Item]:
         """What strikes one outside call: events, perhaps another process, at most one fault of those `possible`."""
         if not self._drawing:
             items = self._at[number, step]
             return [i for i in items if (i.fault is None or i.fault in (*possible, *CRASHES))]
         rng, weather, made = self._rng, self._weather, []
-        if number < weather.calm:
+        if number < weather.calm or (weather.narrow and not publishing):
             return made
         while rng.random() < weather.event:
             cluster = self._weather.cluster and rng.random() < 0.3

@@ -16,6 +16,7 @@ from typing import Any
 from state.git import CommitId, RefName
 from state.observed import BaselinePolicy, Mode, PullRequest
 from state.oci import Digest, Manifest, Repository, Tag
+from state.pin_plan import PinPlan
 from state.quarantine import Acceptance
 from tests.simulation.content import COMPONENTS, IMAGES, Code, build, repository
 from tests.simulation.gitops import POLICIES, GitOps
@@ -151,7 +152,8 @@ class Time:
 class World:
     """Everything outside the processes. Drawn from one source of chance, moved by `events`."""
 
-    def __init__(self, rng: Random) -> None:
+    def __init__(self, rng: Random, *, publishes: bool = False) -> None:
+        """`publishes`: everything is there that a publish takes."""
         self.rng = rng
         self.time = Time()
         self.code = Code()
@@ -167,17 +169,19 @@ class World:
         self.accepted: set[Digest] = set()
         self.made_of: dict[Digest, str] = {}
         """What each manifest was built from: `main <commit>`, `head <commit>`, or something else."""
-        self.checked = rng.random() < 0.6
+        self.checked = rng.random() < 0.6 or publishes
         """Whether evidence is asked for at all."""
         self.forge = rng.choice(tuple(ForgeKind))
         self.statuses: dict[str, dict[str, Any]] = {}
         """Head → the status that the forge shows."""
         self.ids_refused = rng.random() < 0.3
         """Whether the git server refuses to send a commit by its id."""
-        self.releasing = self.checked and rng.random() < 0.8
+        self.releasing = (self.checked and rng.random() < 0.8) or publishes
         """Whether release sets are published, and heads with them."""
-        self.sound = rng.random() < (0.6 if self.releasing else 0.2)
+        self.sound = rng.random() < (0.6 if self.releasing else 0.2) or publishes
         """Every image has a baseline, and CI is quick and hardly ever refused: many heads become whole, then."""
+        self.aim: PinPlan | None = None
+        """The plan whose pull requests, head and approvals alone are struck by what happens now."""
         self.gitops = GitOps(policy=rng.choice(POLICIES))
         self.mode = self.busy
         self.suspended = False
@@ -259,7 +263,7 @@ class World:
 
     def _ordered(self, build: Build) -> None:
         self.builds.append(build)
-        if self.sound and self.rng.random() < 0.8:
+        if self.sound and not self.resting and self.rng.random() < 0.8:
             self.finish(build)
 
     def finish(self, build: Build) -> bool:

@@ -15,6 +15,7 @@ from state.decision import RetagFrom, Unresolved
 from state.hold import Reason
 from state.observed import Absent, BaselinePolicy, Catalogue, How, Inventory, Mode, Recorded, Snapshot, Unknown
 from state.plan import Adopt, Plan, Release, Retag
+from state.quarantine import Breach
 from state.verdict import Outcome, Verdict
 from tests.thorough import examples
 from tests.unit.strategies import (
@@ -288,6 +289,15 @@ def test_no_release_set_is_made_while_it_is_not_known_what_is_previewed() -> Non
     assert plan(unread).actions == ()
     said = "what is previewed could not be read (inventory-unknown)"
     assert of_release(unread) == [(None, "held", "release-unproven", said)]
+
+
+def test_no_release_set_is_made_of_a_quarantined_head_whose_moved_image_is_previewed_no_more() -> None:
+    proven = complete(proofs={(r, A): Verdict(Outcome.ACCEPTED, BASELINES[0]) for r in REPOSITORIES})
+    only_orders = replace(proven, inventory=inventory(["orders"]))
+    assert plan(only_orders).actions == (Release(A, (1,)),)
+    moved = replace(only_orders, quarantined={A: (Breach(BILLING, BASELINES[0], BASELINES[1]),)})
+    assert plan(moved).actions == ()
+    assert of_release(moved) == [(None, "held", "quarantined", "")]
 
 
 def test_the_holds_of_a_pass_are_told_only_where_the_gap_is_still_open() -> None:

@@ -183,6 +183,17 @@ def test_a_put_that_is_refused_when_it_is_sent_again_may_have_happened_before(
             put()
 
 
+def test_a_put_that_is_redirected_when_it_is_sent_again_may_have_happened_before(stub: Stub, client: Connect) -> None:
+    registry, where = client(stub.host), repository(stub.host)
+    redirected = Reply(303, {"Location": "https://login.example/"})
+    stub.script(DROP, redirected)
+    with pytest.raises(Unavailable, match=r"was redirected .* the write may have happened before"):
+        registry.put_manifest(where, TAG, MANIFEST)
+    stub.script(redirected)
+    with pytest.raises(Terminal, match="was redirected"):
+        registry.put_manifest(where, TAG, MANIFEST)
+
+
 def test_an_immutable_tag_that_refuses_the_second_try_of_its_own_write_is_written(stub: Stub, client: Connect) -> None:
     stub.script(DROP, error(409, "TAG_INVALID"), OK)
     client(stub.host).put_manifest(repository(stub.host), TAG, MANIFEST)

@@ -5,6 +5,7 @@ Everything above it is the product's: sessions, redirects, timeouts, bounds, ret
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 from abc import ABC, abstractmethod
@@ -149,12 +150,19 @@ def _refused(status: int, seen: Seen, chance: Random) -> Reply:
         headers["Retry-After"] = str(chance.choice((1, 5, 40, 600)))
     if status == 303:
         headers["Location"] = f"https://{LOGIN_HOST}/"
-    told = f"no, {seen.headers.get('authorization', '')}: {chance.choice(('denied', 'conflict', 'try later'))}"
+    told = f"no, {chance.choice(_spellings(seen))}: {chance.choice(('denied', 'conflict', 'try later'))}"
     if chance.random() < 0.5:
         return Reply(status, headers, told.encode())
     # As registries and as forges say it.
     raw = json.dumps({"errors": [{"code": "DENIED", "message": told}], "message": told}).encode()
     return Reply(status, {**headers, "Content-Type": "application/json"}, raw)
+
+
+def _spellings(seen: Seen) -> tuple[str, ...]:
+    """What proved us as it was sent, without its scheme, and the password in it."""
+    proof = seen.headers.get("authorization", "")
+    scheme, _, value = proof.partition(" ")
+    return proof, value, base64.b64decode(value).decode().partition(":")[2] if scheme == "Basic" else value
 
 
 def _timed_out() -> requests.ReadTimeout:
