@@ -27,7 +27,7 @@ from reconciler.adapters.git_refs import RemoteRefs
 from reconciler.adapters.git_remote import remote
 from reconciler.adapters.status_local import LocalStatusReporter
 from reconciler.ports import Clock, ForgeReader, LabelWriter, Metrics, Random, RepositoryIdentity, StatusReporter
-from reconciler.settings_forge import (
+from reconciler.settings.forge import (
     GiteaForgeSettings,
     GitHubAppSettings,
     GitHubForgeSettings,
@@ -35,7 +35,7 @@ from reconciler.settings_forge import (
     HttpForgeSettings,
     LocalForgeSettings,
 )
-from reconciler.settings_model import CALL_TIMEOUT_FACTOR, RepositorySettings, Settings
+from reconciler.settings.model import CALL_TIMEOUT_FACTOR, RepositorySettings, Settings
 from state.observed import Mode
 
 _HEADERS: Final = {"github": HEADERS, "gitea": forge_gitea.HEADERS, "gitlab": forge_gitlab.HEADERS}

@@ -28,8 +28,8 @@ from reconciler.passes import PassReport
 from reconciler.publish_wiring import marker_inboxes
 from reconciler.publishing.board import Boards
 from reconciler.settings import Loaded, load
-from reconciler.settings_forge import LocalForgeSettings
-from reconciler.settings_model import CALL_TIMEOUT_FACTOR
+from reconciler.settings.forge import LocalForgeSettings
+from reconciler.settings.model import CALL_TIMEOUT_FACTOR
 from reconciler.standby import Waiting, leadership_of
 from reconciler.status_wiring import status_pages
 from reconciler.web import markers as markers_app

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
-from reconciler.settings_types import is_loopback
+from reconciler.settings.types import is_loopback
 from state.errors import ConfigError
 from state.git import RefName
 from state.git_url import Transport, safe, transport

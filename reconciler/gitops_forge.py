@@ -14,8 +14,8 @@ from reconciler.adapters.forge_local_writer import LocalForgeWriter
 from reconciler.adapters.git_remote import Remote, remote
 from reconciler.code_forge import PROPOSES, reached
 from reconciler.ports import Clock, ForgeWriter, Metrics, Random, RepositoryIdentity
-from reconciler.settings_forge import ForgeSettings, GiteaForgeSettings, GitLabForgeSettings, LocalForgeSettings
-from reconciler.settings_model import GitOpsSettings, Settings
+from reconciler.settings.forge import ForgeSettings, GiteaForgeSettings, GitLabForgeSettings, LocalForgeSettings
+from reconciler.settings.model import GitOpsSettings, Settings
 
 
 class GitOpsForge(NamedTuple):

@@ -9,7 +9,7 @@ from typing import Final, Self
 
 from reconciler.declared import Reading
 from reconciler.settings import environment_problems
-from reconciler.settings_model import RegistrySettings
+from reconciler.settings.model import RegistrySettings
 from reconciler.strict_yaml import Location, read_regular
 from state.errors import ConfigError
 from state.oci import Repository

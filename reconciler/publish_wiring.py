@@ -29,8 +29,8 @@ from reconciler.ports import Clock, Markers, Metrics, Random
 from reconciler.publishing.lanes import Lane
 from reconciler.publishing.publisher import PublishTargets
 from reconciler.publishing.releases import PublishedSets
-from reconciler.settings_model import CALL_TIMEOUT_FACTOR, RepositorySettings, Settings
-from reconciler.settings_publish import ApprovalsSettings, CarrierSettings, TargetSettings
+from reconciler.settings.model import CALL_TIMEOUT_FACTOR, RepositorySettings, Settings
+from reconciler.settings.publish import ApprovalsSettings, CarrierSettings, TargetSettings
 from reconciler.web.markers import Inbox, MarkerInboxes
 from state.errors import ReconcilerError
 from state.git import RefName

@@ -11,7 +11,7 @@ from reconciler.adapters.registry_limits import Limits
 from reconciler.adapters.registry_oras import OrasRegistry
 from reconciler.adapters.registry_router import Registries
 from reconciler.ports import Clock, Metrics, Random
-from reconciler.settings_model import CALL_TIMEOUT_FACTOR, RegistrySettings
+from reconciler.settings.model import CALL_TIMEOUT_FACTOR, RegistrySettings
 
 
 def limits_of(registry: RegistrySettings, *, request_timeout_s: float, connections: int) -> Limits:

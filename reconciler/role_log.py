@@ -17,8 +17,8 @@ from reconciler.adapters.signer_ssh import SshSigner
 from reconciler.events import Emitter
 from reconciler.log_pushing import Mirror, mirrored, pushed
 from reconciler.ports import Clock
-from reconciler.settings_log import LogSettings
-from reconciler.settings_model import RepositorySettings, Settings
+from reconciler.settings.log import LogSettings
+from reconciler.settings.model import RepositorySettings, Settings
 from reconciler.standby import writer_name
 from state.errors import ConfigError, LogRollback, Unavailable
 from state.git import CommitId

@@ -15,9 +15,9 @@ from reconciler.election import Timing
 from reconciler.events import Emitter, Event
 from reconciler.leadership import Leadership
 from reconciler.ports import Clock, Random
-from reconciler.settings_log import LogSettings
-from reconciler.settings_model import Settings
-from reconciler.settings_standby import StandbySettings
+from reconciler.settings.log import LogSettings
+from reconciler.settings.model import Settings
+from reconciler.settings.standby import StandbySettings
 from state.errors import Denied, Terminal, Transient
 
 WRITER_MAX_CHARS: Final = 64

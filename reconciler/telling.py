@@ -17,7 +17,7 @@ from reconciler.notifying.notices import NoticeType
 from reconciler.notifying.outbox import Outbox
 from reconciler.notifying.sender import Sender
 from reconciler.ports import Clock, Metrics, Random
-from reconciler.settings_model import RepositorySettings, Settings
+from reconciler.settings.model import RepositorySettings, Settings
 from state.errors import IntegrityError
 from state.log_branch import LogName, Role
 from state.log_read import LogReader
@@ -26,7 +26,7 @@ from state.observed import Mode
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from reconciler.settings_telling import NotificationsSettings
+    from reconciler.settings.telling import NotificationsSettings
 
 
 @contextmanager

@@ -35,7 +35,7 @@ from reconciler.publish_wiring import publish_targets_of
 from reconciler.registry_clients import client_of, limits_of, opened_registries
 from reconciler.role_log import TIPS, mirror_of, reconciler_log
 from reconciler.settings import Loaded, RepositorySettings, Settings, to_policy
-from reconciler.settings_model import CALL_TIMEOUT_FACTOR, RegistrySettings
+from reconciler.settings.model import CALL_TIMEOUT_FACTOR, RegistrySettings
 from reconciler.web.plugin import Plugin, Source
 from reconciler.web.webhooks import Hook, Webhooks
 from state.entry import Entry

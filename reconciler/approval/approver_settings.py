@@ -12,8 +12,8 @@ from typing import Annotated, Literal, NamedTuple, TypeAlias
 from pydantic import AfterValidator, Field
 
 from reconciler.machine_file import MachineFile
-from reconciler.settings_model import KeyAuthoritySettings, RegistrySettings
-from reconciler.settings_types import AbsolutePath, ForgeId, ForgeUrl, Section
+from reconciler.settings.model import KeyAuthoritySettings, RegistrySettings
+from reconciler.settings.types import AbsolutePath, ForgeId, ForgeUrl, Section
 from state.approval import principal_name
 from state.errors import ConfigError
 from state.oci import Repository

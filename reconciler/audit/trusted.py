@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from reconciler.adapters.evidence_key import KeySigner
 from reconciler.audit.evidence_file import Trusted
-from reconciler.settings_model import (
+from reconciler.settings.model import (
     EvidenceSettings,
     KeyAuthoritySettings,
     KeySignerSettings,
@@ -17,7 +17,7 @@ from reconciler.settings_model import (
     SigstoreSignerSettings,
     VerificationSettings,
 )
-from reconciler.settings_publish import ApprovalsSettings
+from reconciler.settings.publish import ApprovalsSettings
 from reconciler.strict_yaml import read_regular
 
 FILE_MAX_BYTES: Final = 1024 * 1024

@@ -65,7 +65,7 @@ def explain(setting: str | None, file: Path, as_json: bool) -> int:
     PATH.TO.VALUE narrows the answer: `repositories[0].forge`, or `repositories.forge` for every repository. Files with
     secrets are named, never read.
     """
-    from reconciler import settings_explain
+    from reconciler.settings import explain as settings_explain
     from reconciler.settings import load
 
     records = settings_explain.explain(load(file).settings)
@@ -90,7 +90,7 @@ def explain(setting: str | None, file: Path, as_json: bool) -> int:
 def schema(markdown: bool) -> int:
     """Write the JSON Schema (2020-12) of the configuration file."""
     from reconciler.settings import Settings
-    from reconciler.settings_explain import reference
+    from reconciler.settings.explain import reference
 
     if markdown:
         click.echo(reference(), nl=False)

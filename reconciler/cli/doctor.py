@@ -21,8 +21,8 @@ def command(file: Path, as_json: bool) -> int:
     Exit codes: 0 all is well, 1 findings, 2 the configuration is not valid.
     """
     from reconciler.adapters.clock import SystemClock, SystemRandom
-    from reconciler.doctor import diagnose
-    from reconciler.findings import Finding, Status
+    from reconciler.doctor.diagnosis import diagnose
+    from reconciler.doctor.findings import Finding, Status
     from reconciler.settings import load
     from state.errors import ConfigError
 

@@ -136,7 +136,7 @@ def _with_hosts(wanted: Wanted, place: CodePlace, branch: RefName) -> Wanted:
     from reconciler.adapters.forge_access import TokenFile
     from reconciler.adapters.git_pygit2 import Mirror
     from reconciler.adapters.git_remote import remote
-    from reconciler.doctor_repository import catalogue_at
+    from reconciler.doctor.repository import catalogue_at
 
     if place.kind == "local":
         images = catalogue_at(Path(place.address), branch, wanted.catalogue).images

@@ -34,7 +34,7 @@ from reconciler.ports import (
     Verifier,
 )
 from reconciler.releasing import ReleaseStore, ReleaseTargets
-from reconciler.settings_model import (
+from reconciler.settings.model import (
     EvidenceSettings,
     KeyAuthoritySettings,
     KeySignerSettings,

@@ -16,10 +16,10 @@ from reconciler.janitor.running import Janitor, Report
 from reconciler.ports import Clock
 from reconciler.role_log import open_role_log, pushed_log
 from reconciler.settings import Loaded, load
-from reconciler.settings_forge import LocalForgeSettings
-from reconciler.settings_janitor import JanitorSettings
-from reconciler.settings_lane import LaneSettings
-from reconciler.settings_model import CALL_TIMEOUT_FACTOR, RepositorySettings, Settings
+from reconciler.settings.forge import LocalForgeSettings
+from reconciler.settings.janitor import JanitorSettings
+from reconciler.settings.lane import LaneSettings
+from reconciler.settings.model import CALL_TIMEOUT_FACTOR, RepositorySettings, Settings
 from reconciler.telling import tell_of_janitor
 from state.entry import Logged
 from state.errors import ConfigError, ReconcilerError, Transient

@@ -15,7 +15,7 @@ from reconciler.lane.proposing import LaneProposer
 from reconciler.preview.render import render
 from reconciler.role_log import open_role_log, operator_key, pushed_log
 from reconciler.settings import RepositorySettings
-from reconciler.settings_model import CALL_TIMEOUT_FACTOR
+from reconciler.settings.model import CALL_TIMEOUT_FACTOR
 from reconciler.wiring import Shared
 from state.entry import Logged
 from state.errors import ConfigError

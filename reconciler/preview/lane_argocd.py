@@ -15,9 +15,9 @@ from reconciler.preview.names import (
     WEBHOOK_PORT,
     manifest,
 )
-from reconciler.settings_lane import ExternalSecretsSettings, LaneSettings, WebhookRouteSettings
-from reconciler.settings_model import RepositorySettings, Settings
-from reconciler.settings_types import split_address
+from reconciler.settings.lane import ExternalSecretsSettings, LaneSettings, WebhookRouteSettings
+from reconciler.settings.model import RepositorySettings, Settings
+from reconciler.settings.types import split_address
 from state.errors import ConfigError
 
 PUBLIC_PATH: Final = "/api/applicationset-webhook"

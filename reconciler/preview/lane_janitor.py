@@ -11,8 +11,8 @@ from typing import Any, Final
 from reconciler.preview.lane_pods import CONFIG_FILE, account, in_pod, labels, pod, volume
 from reconciler.preview.lane_reconciler import port_of
 from reconciler.preview.names import JANITOR, manifest
-from reconciler.settings_lane import LaneSettings
-from reconciler.settings_model import RepositorySettings, Settings
+from reconciler.settings.lane import LaneSettings
+from reconciler.settings.model import RepositorySettings, Settings
 from state.errors import ConfigError
 
 _ACCOUNT_DIR: Final = "/var/run/secrets/kubernetes.io/serviceaccount"

@@ -12,7 +12,7 @@ from reconciler.preview.names import (
     SYNC_OPTIONS,
     manifest,
 )
-from reconciler.settings_lane import LaneSettings
+from reconciler.settings.lane import LaneSettings
 
 _KUSTOMIZE = {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization"}
 

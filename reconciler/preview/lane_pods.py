@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from reconciler.preview.names import RECONCILER, manifest
-from reconciler.settings_lane import LaneSettings, ReconcilerSettings
-from reconciler.settings_model import Settings
+from reconciler.settings.lane import LaneSettings, ReconcilerSettings
+from reconciler.settings.model import Settings
 from state.errors import ConfigError
 
 CONFIG_FILE: Final = "/etc/ameide/ameide.yaml"

@@ -17,7 +17,7 @@ from reconciler.preview.names import (
     manifest,
     namespace_pattern,
 )
-from reconciler.settings_lane import LaneSettings
+from reconciler.settings.lane import LaneSettings
 
 
 def policy_files(lane: LaneSettings) -> dict[str, list[dict[str, Any]]]:

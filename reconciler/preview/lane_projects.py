@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from reconciler.preview.names import FINALIZER, PROJECT, SERVER, SYSTEM_PROJECT, manifest
-from reconciler.settings_lane import LaneSettings
+from reconciler.settings.lane import LaneSettings
 
 OWN_KINDS: Final = (
     ("", "LimitRange"), ("", "ResourceQuota"), ("networking.k8s.io", "NetworkPolicy"),

@@ -7,9 +7,9 @@ from urllib.parse import urlsplit
 
 from reconciler.preview.lane_pods import CONFIG_FILE, account, labels, pod, signing_keys, volume
 from reconciler.preview.names import CONTROLLER, POD_SECURITY, RECONCILER, WEBHOOK_PORT, manifest
-from reconciler.settings_lane import LaneSettings
-from reconciler.settings_model import CALL_TIMEOUT_FACTOR, Settings
-from reconciler.settings_types import is_loopback, split_address
+from reconciler.settings.lane import LaneSettings
+from reconciler.settings.model import CALL_TIMEOUT_FACTOR, Settings
+from reconciler.settings.types import is_loopback, split_address
 from state.errors import ConfigError
 
 _GRACE_MARGIN_S: Final = 30

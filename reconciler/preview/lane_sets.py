@@ -22,10 +22,10 @@ from reconciler.preview.names import (
     TOKEN_SECRET,
     manifest,
 )
-from reconciler.settings_forge import GitHubForgeSettings, GitLabForgeSettings
-from reconciler.settings_lane import ComponentSettings, LaneSettings
-from reconciler.settings_model import RepositorySettings
-from reconciler.settings_types import Section
+from reconciler.settings.forge import GitHubForgeSettings, GitLabForgeSettings
+from reconciler.settings.lane import ComponentSettings, LaneSettings
+from reconciler.settings.model import RepositorySettings
+from reconciler.settings.types import Section
 from state.errors import ConfigError
 
 PLUGIN_CONFIG: Final = "preview-plugin"

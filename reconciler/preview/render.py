@@ -16,8 +16,8 @@ from reconciler.preview.lane_projects import projects
 from reconciler.preview.lane_reconciler import reconciler_files
 from reconciler.preview.lane_sets import sets
 from reconciler.preview.yaml_out import documents
-from reconciler.settings_lane import LaneSettings
-from reconciler.settings_model import RepositorySettings, Settings
+from reconciler.settings.lane import LaneSettings
+from reconciler.settings.model import RepositorySettings, Settings
 from state.errors import ConfigError
 
 HEADER: Final = "Rendered by `ameide gitops render`: change the lane in the configuration, not this file."

@@ -13,8 +13,8 @@ from typing import Literal, NamedTuple, Self
 from pydantic import Field, model_validator
 
 from reconciler.machine_file import MachineFile
-from reconciler.settings_model import RegistrySettings, SignerSettings, SyftSettings, VerificationSettings
-from reconciler.settings_types import AbsolutePath, FullRef, InsidePath, Section
+from reconciler.settings.model import RegistrySettings, SignerSettings, SyftSettings, VerificationSettings
+from reconciler.settings.types import AbsolutePath, FullRef, InsidePath, Section
 from state.errors import ConfigError
 from state.verdict import Level
 

@@ -33,7 +33,7 @@ from reconciler.producing.records import Row, State, Status, failed
 from reconciler.producing.running import Parts, Run, Told
 from reconciler.producing.settings import ProducerSettings
 from reconciler.registry_clients import client_of, limits_of, opened_registries
-from reconciler.settings_model import RegistrySettings
+from reconciler.settings.model import RegistrySettings
 from state.canonical import Json
 from state.errors import ConfigError, ReconcilerError, Unavailable
 from state.git import RefName

@@ -11,7 +11,7 @@ from reconciler.adapters.registry_oras import OrasRegistry
 from reconciler.ports import Clock, Random
 from reconciler.registry_probe.measure import untagging
 from reconciler.registry_probe.scratch import Scratch
-from reconciler.settings_model import RegistrySettings
+from reconciler.settings.model import RegistrySettings
 from state.errors import ReconcilerError, Transient
 from state.oci import Repository
 

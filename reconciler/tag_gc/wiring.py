@@ -10,7 +10,7 @@ from reconciler.adapters.registry_oras import OrasRegistry
 from reconciler.adapters.registry_router import Registries
 from reconciler.role_log import open_role_log, operator_key, pushed_log
 from reconciler.settings import RepositorySettings
-from reconciler.settings_janitor import TagGcSettings
+from reconciler.settings.janitor import TagGcSettings
 from reconciler.tag_gc.deciding import Policy
 from reconciler.tag_gc.looking import Looker
 from reconciler.tag_gc.records import Given

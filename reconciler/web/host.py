@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from reconciler.events import Emitter, Event
 from reconciler.listener import Bounds, Listener
-from reconciler.settings_types import split_address
+from reconciler.settings.types import split_address
 from reconciler.web.apps import Handler, HealthSource, private_app, public_app
 
 if TYPE_CHECKING:

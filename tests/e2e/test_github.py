@@ -7,12 +7,12 @@ import signal
 from functools import partial
 from typing import Any
 
-from reconciler import doctor_log
 from reconciler.adapters.clock import SystemClock, SystemRandom
-from reconciler.doctor_forge import proposals
+from reconciler.doctor import log as doctor_log
+from reconciler.doctor.forge import proposals
 from reconciler.ports import StatusState
 from reconciler.settings import load
-from reconciler.settings_forge import GitHubForgeSettings
+from reconciler.settings.forge import GitHubForgeSettings
 from state.git import CommitId
 from tests.e2e.test_daemon import Start, filled, start
 from tests.fixtures.forge_clients import plain

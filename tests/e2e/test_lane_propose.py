@@ -10,8 +10,8 @@ import pytest
 
 from reconciler.adapters.clock import SystemClock, SystemRandom
 from reconciler.adapters.local_record import State
-from reconciler.doctor_publish import lane_proposals
-from reconciler.findings import Status
+from reconciler.doctor.findings import Status
+from reconciler.doctor.publish import lane_proposals
 from reconciler.lane.file_list import PATH
 from reconciler.settings import load
 from state.errors import ConfigError, Denied, ReconcilerError, StaleObservation

@@ -277,7 +277,7 @@ def test_a_registry_that_takes_siblings_along_is_stopped_after_the_first(yard: Y
 
 
 def test_ghcr_is_refused_by_name_with_the_reason() -> None:
-    from reconciler.settings_model import RegistrySettings
+    from reconciler.settings.model import RegistrySettings
     from reconciler.tag_gc.untagging import refused_by_name
 
     ghcr = RegistrySettings(host="ghcr.io", anonymous=True, scratch_repository="ghcr.io/acme/scratch")

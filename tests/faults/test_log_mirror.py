@@ -10,7 +10,7 @@ from typing import Any
 import pygit2
 import pytest
 
-from reconciler.settings_log import LogSettings
+from reconciler.settings.log import LogSettings
 from state import log_years
 from state.entry import Kind
 from state.errors import ConfigError, Denied, IntegrityError, LogRollback, Unavailable

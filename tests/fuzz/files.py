@@ -6,7 +6,6 @@ from datetime import date
 from pathlib import Path
 from typing import Final
 
-from reconciler import settings
 from reconciler.adapters.cosign_key import _parsed
 from reconciler.adapters.registry_credential import _parse
 from reconciler.catalogue import parse_catalogue
@@ -23,6 +22,7 @@ from reconciler.primitive import runner_output
 from reconciler.primitive.bpmn_compile import compile_process
 from reconciler.primitive.names import Language
 from reconciler.producing.dockerfile import read as read_dockerfile
+from reconciler.settings import loading as settings
 from reconciler.strict_yaml import parse
 from state import canonical
 from state.errors import ConfigError, InvalidValue, ReconcilerError, Unsupported

@@ -14,7 +14,7 @@ import pytest
 from reconciler.preview.applications import PullRequest, generate
 from reconciler.preview.manifests import Manifest, parse
 from reconciler.preview.yaml_out import documents
-from reconciler.settings_lane import SUPPORTED
+from reconciler.settings.lane import SUPPORTED
 from state.git import CommitId
 from tests.fixtures import argocd_schemas
 from tests.fixtures.lane import HEAD, VARIANTS, lane_files

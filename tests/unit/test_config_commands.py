@@ -20,7 +20,7 @@ from reconciler.adapters.local_repository import LocalRepository
 from reconciler.adapters.metrics_prometheus import PrometheusMetrics
 from reconciler.adapters.signer_ssh import SshSigner, generate_key_file
 from reconciler.cli import root
-from reconciler.doctor import diagnose
+from reconciler.doctor.diagnosis import diagnose
 from reconciler.settings import load
 from reconciler.wiring import rehearse
 from state.errors import ConfigError

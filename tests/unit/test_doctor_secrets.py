@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.doctor_secrets import diagnose
+from reconciler.doctor.secrets import diagnose
 from reconciler.settings import load
 
 CONFIG = """\

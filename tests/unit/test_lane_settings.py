@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from reconciler.preview.render import render
-from reconciler.settings_model import Settings
+from reconciler.settings.model import Settings
 from state.errors import ConfigError
 from tests.fixtures.lane import IMAGE, config, lane_files, settings
 

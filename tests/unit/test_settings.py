@@ -13,7 +13,7 @@ from reconciler.adapters.git_remote import remote
 from reconciler.adapters.verifier_none import NoneVerifier
 from reconciler.ports import Purpose
 from reconciler.settings import CONFIG_MAX_BYTES, Loaded, load, policy_digest, split_address, to_policy
-from reconciler.settings_explain import Authority, Source, below, explain, reference
+from reconciler.settings.explain import Authority, Source, below, explain, reference
 from state.errors import ConfigError, InvalidValue
 from state.git import RefName
 from state.log_remote import LogRemote

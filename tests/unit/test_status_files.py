@@ -11,8 +11,8 @@ from pydantic import ValidationError
 
 import reconciler.web.status
 from reconciler.matrix import State
-from reconciler.settings_forge import GiteaForgeSettings, GitHubForgeSettings, GitLabForgeSettings, LocalForgeSettings
-from reconciler.settings_model import IdentityProxySettings, ListenSettings
+from reconciler.settings.forge import GiteaForgeSettings, GitHubForgeSettings, GitLabForgeSettings, LocalForgeSettings
+from reconciler.settings.model import IdentityProxySettings, ListenSettings
 from reconciler.web.status import logbook, matrix
 from reconciler.web.status.views import RENDERS_MAX, SIGNS
 

@@ -251,7 +251,7 @@ def test_one_series_of_an_info_metric_is_there_at_a_time() -> None:
 def test_settings_of_telling_are_consistent_or_refused() -> None:
     from pydantic import ValidationError
 
-    from reconciler.settings_telling import NotificationsSettings, TracingSettings
+    from reconciler.settings.telling import NotificationsSettings, TracingSettings
 
     secret = {"signing_secret_file": Path("/s")}
     good: list[dict[str, Any]] = [

@@ -12,7 +12,7 @@ from reconciler.preview.lint.lane import RESERVED, Lane
 from reconciler.preview.lint.reference import GUARD, references
 from reconciler.preview.manifests import listing, mapping
 from reconciler.preview.names import POD_SECURITY
-from reconciler.settings_lane import NAME_MAX_CHARS, NUMBER_MAX_CHARS
+from reconciler.settings.lane import NAME_MAX_CHARS, NUMBER_MAX_CHARS
 
 _OWN_LABELS: Final = ("managed-by", "environment")
 

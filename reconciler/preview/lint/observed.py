@@ -12,7 +12,7 @@ from typing import Annotated
 
 from pydantic import Field, ValidationError
 
-from reconciler.settings_types import Section
+from reconciler.settings.types import Section
 from state.errors import ConfigError
 
 _Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]

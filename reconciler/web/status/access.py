@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from werkzeug.wrappers import Request
 
-from reconciler.settings_types import is_loopback
+from reconciler.settings.types import is_loopback
 
 USER_MAX_CHARS: Final = 200
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address

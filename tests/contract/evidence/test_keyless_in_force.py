@@ -16,7 +16,7 @@ from reconciler.evidence.attaching import Attacher, Statement
 from reconciler.evidence.finding import EMPTY_BLOB, attach_manifest
 from reconciler.evidence.found import BUNDLE_MEDIA_TYPE
 from reconciler.ports import Purpose
-from reconciler.settings_model import EvidenceSettings, VerificationSettings
+from reconciler.settings.model import EvidenceSettings, VerificationSettings
 from state import statement
 from state.git import CommitId
 from state.oci import Descriptor, Repository

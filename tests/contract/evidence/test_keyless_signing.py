@@ -13,7 +13,7 @@ import pytest
 
 from reconciler.adapters.evidence_sigstore import SigstoreSigner
 from reconciler.evidence.assembling import signer_of
-from reconciler.settings_model import EvidenceSettings
+from reconciler.settings.model import EvidenceSettings
 from state import statement
 from state.errors import ConfigError, Denied, InvalidValue, RateLimited, ReconcilerError, Unavailable
 from state.oci import Digest

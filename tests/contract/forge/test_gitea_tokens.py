@@ -7,12 +7,14 @@ from contextlib import contextmanager
 
 import pytest
 
-from reconciler import branch_rules, doctor_forge, doctor_gitea
 from reconciler.adapters.clock import SystemClock, SystemRandom
 from reconciler.adapters.forge_access import TokenFile
 from reconciler.adapters.forge_client import ForgeClient
-from reconciler.branch_rules import Rules
-from reconciler.settings_forge import GiteaForgeSettings
+from reconciler.doctor import branch_rules
+from reconciler.doctor import forge as doctor_forge
+from reconciler.doctor import gitea as doctor_gitea
+from reconciler.doctor.branch_rules import Rules
+from reconciler.settings.forge import GiteaForgeSettings
 from state.git import CommitId, RefName
 from tests.contract.forge.test_token_permissions import FILLS, LABELS, LOOKS, PROPOSES, found
 from tests.fixtures.forge_clients import client_of

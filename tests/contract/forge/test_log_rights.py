@@ -8,9 +8,12 @@ from typing import Any
 import pygit2
 import pytest
 
-from reconciler import branch_rules, doctor_gitea, doctor_github, doctor_gitlab
 from reconciler.adapters.forge_access import TokenFile
-from reconciler.branch_rules import Rules
+from reconciler.doctor import branch_rules
+from reconciler.doctor import gitea as doctor_gitea
+from reconciler.doctor import github as doctor_github
+from reconciler.doctor import gitlab as doctor_gitlab
+from reconciler.doctor.branch_rules import Rules
 from reconciler.token_use import TokenUse
 from state.git import RefName
 from tests.contract.forge.test_token_permissions import found

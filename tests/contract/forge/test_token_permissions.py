@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from reconciler import doctor_gitea, doctor_github, doctor_gitlab, permission_words
 from reconciler.adapters.forge_access import TokenFile
 from reconciler.adapters.forge_client import ForgeClient
-from reconciler.findings import Finding
+from reconciler.doctor import gitea as doctor_gitea
+from reconciler.doctor import github as doctor_github
+from reconciler.doctor import gitlab as doctor_gitlab
+from reconciler.doctor import permission_words
+from reconciler.doctor.findings import Finding
 from reconciler.token_use import TokenUse
 from state.errors import RateLimited
 from tests.fixtures.forge_clients import client_of, plain

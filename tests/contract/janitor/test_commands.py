@@ -17,10 +17,10 @@ from typing import Any
 import pygit2
 import pytest
 
-from reconciler import doctor_janitor
 from reconciler.adapters.clock import SystemClock
+from reconciler.doctor import janitor as doctor_janitor
+from reconciler.doctor.findings import Status
 from reconciler.events import to_stream
-from reconciler.findings import Status
 from reconciler.janitor.wiring import janitor_of
 from reconciler.settings import load
 from state.log_verify import verify

@@ -8,12 +8,13 @@ from typing import NamedTuple
 
 import pytest
 
-from reconciler import doctor_ghcr, doctor_registry
 from reconciler.adapters.clock import SystemClock, SystemRandom
 from reconciler.adapters.registry_credential import Credential
 from reconciler.adapters.registry_oras import OrasRegistry
-from reconciler.doctor_registry_rights import deletes
-from reconciler.findings import Finding
+from reconciler.doctor import ghcr as doctor_ghcr
+from reconciler.doctor import registry as doctor_registry
+from reconciler.doctor.findings import Finding
+from reconciler.doctor.registry_rights import deletes
 from reconciler.settings import load
 from state.observed import Mode
 from tests.contract.registry.support import Connect, repository

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from reconciler.adapters.clock import SystemClock
-from reconciler.doctor_standby import diagnose
-from reconciler.findings import Status
-from reconciler.settings_standby import StandbySettings
+from reconciler.doctor.findings import Status
+from reconciler.doctor.standby import diagnose
+from reconciler.settings.standby import StandbySettings
 from tests.fixtures.kubernetes_api import JANITOR
 from tests.fixtures.lease_api import LEASES, RECONCILER, run_lease_api
 

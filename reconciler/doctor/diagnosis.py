@@ -15,8 +15,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from reconciler import doctor_registry, doctor_repository, doctor_secrets, doctor_standby
-from reconciler.findings import Finding, Status, attempt, secret
+from reconciler.doctor import registry as doctor_registry
+from reconciler.doctor import repository as doctor_repository
+from reconciler.doctor import secrets as doctor_secrets
+from reconciler.doctor import standby as doctor_standby
+from reconciler.doctor.findings import Finding, Status, attempt, secret
 from reconciler.ports import Clock, Random
 from reconciler.settings import Loaded
 from state.errors import Terminal

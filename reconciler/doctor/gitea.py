@@ -7,11 +7,11 @@ from typing import Final
 
 from pydantic import Field
 
-from reconciler import permission_words
 from reconciler.adapters.forge_client import ForgeClient
 from reconciler.adapters.forge_records import Record, parsed
-from reconciler.findings import Finding, Status
-from reconciler.token_probes import Heard, Probe, Remedies, ask_all, judged, message
+from reconciler.doctor import permission_words
+from reconciler.doctor.findings import Finding, Status
+from reconciler.doctor.token_probes import Heard, Probe, Remedies, ask_all, judged, message
 from reconciler.token_use import TokenUse
 from state.errors import Terminal
 

@@ -16,11 +16,11 @@ from urllib.parse import urlsplit
 import pygit2
 from pydantic import ValidationError
 
-from reconciler import doctor_forge
-from reconciler.findings import Finding, Status, attempt, secret
+from reconciler.doctor import forge as doctor_forge
+from reconciler.doctor.findings import Finding, Status, attempt, secret
 from reconciler.ports import Clock, Random
-from reconciler.settings_forge import ForgeSettings, HttpForgeSettings, LocalForgeSettings
-from reconciler.settings_model import RepositorySettings, Settings
+from reconciler.settings.forge import ForgeSettings, HttpForgeSettings, LocalForgeSettings
+from reconciler.settings.model import RepositorySettings, Settings
 from state.git import CommitId, RefName, RepositoryId
 from state.log_branch import LogName, Role
 from state.log_remote import LogRemote, read_credential

@@ -9,10 +9,10 @@ from pydantic import Field
 
 from reconciler.adapters.forge_client import Answer, ForgeClient
 from reconciler.adapters.forge_records import Record, parsed
-from reconciler.findings import Finding, Status
-from reconciler.permission_words import CLASSIC_SCOPES, GITHUB, GITHUB_APP, named
-from reconciler.settings_forge import GitHubAppSettings
-from reconciler.token_probes import NOWHERE, Heard, Probe, Remedies, ask_all, judged, message
+from reconciler.doctor.findings import Finding, Status
+from reconciler.doctor.permission_words import CLASSIC_SCOPES, GITHUB, GITHUB_APP, named
+from reconciler.doctor.token_probes import NOWHERE, Heard, Probe, Remedies, ask_all, judged, message
+from reconciler.settings.forge import GitHubAppSettings
 from reconciler.token_use import TokenUse
 from state.errors import Terminal
 

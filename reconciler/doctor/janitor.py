@@ -8,12 +8,12 @@ from typing import Final
 
 from reconciler.adapters.kubernetes_api import KubernetesApi
 from reconciler.adapters.signer_ssh import SshSigner
-from reconciler.findings import Finding, Status, attempt
+from reconciler.doctor.findings import Finding, Status, attempt
 from reconciler.janitor.cluster import Right
 from reconciler.janitor.wiring import cluster
 from reconciler.ports import Clock
 from reconciler.settings import RepositorySettings, Settings
-from reconciler.settings_lane import LaneSettings
+from reconciler.settings.lane import LaneSettings
 
 _APPS: Final = "argoproj.io"
 _NEEDED: Final = tuple(Right(verb, "", "namespaces") for verb in ("get", "list", "delete"))

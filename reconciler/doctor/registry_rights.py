@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from reconciler.adapters.registry_oras import OrasRegistry
-from reconciler.findings import Finding, Status, attempt
-from reconciler.permission_words import named
+from reconciler.doctor.findings import Finding, Status, attempt
+from reconciler.doctor.permission_words import named
 from state.observed import Mode
 from state.oci import Repository
 

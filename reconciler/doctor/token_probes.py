@@ -15,8 +15,8 @@ from enum import StrEnum
 from typing import Final
 
 from reconciler.adapters.forge_client import Answer, ForgeClient
-from reconciler.findings import Finding, Status
-from reconciler.permission_words import named
+from reconciler.doctor.findings import Finding, Status
+from reconciler.doctor.permission_words import named
 from state.canonical import Json
 
 NOWHERE: Final = "0" * 40

@@ -8,16 +8,16 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from reconciler import doctor_forge
 from reconciler.adapters.metrics_prometheus import PrometheusMetrics
 from reconciler.adapters.signer_ssh import SshSigner
-from reconciler.findings import Finding, Status, attempt, secret
+from reconciler.doctor import forge as doctor_forge
+from reconciler.doctor.findings import Finding, Status, attempt, secret
 from reconciler.gitops_forge import opened_gitops
 from reconciler.ports import Clock, Markers, Random
 from reconciler.publish_wiring import approvers_of, channels_of
 from reconciler.settings import RepositorySettings, Settings
-from reconciler.settings_forge import ForgeSettings, LocalForgeSettings
-from reconciler.settings_publish import ApprovalsSettings, TargetSettings
+from reconciler.settings.forge import ForgeSettings, LocalForgeSettings
+from reconciler.settings.publish import ApprovalsSettings, TargetSettings
 from state.errors import ReconcilerError, Terminal
 from state.git import RefName
 

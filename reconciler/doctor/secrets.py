@@ -10,9 +10,9 @@ from typing import Final, NamedTuple
 
 from reconciler.adapters.forge_access import SecretFile
 from reconciler.adapters.registry_credential import Credential
-from reconciler.findings import Finding, Status
-from reconciler.settings_forge import ForgeSettings, GitHubForgeSettings, LocalForgeSettings
-from reconciler.settings_model import RepositorySettings, Settings
+from reconciler.doctor.findings import Finding, Status
+from reconciler.settings.forge import ForgeSettings, GitHubForgeSettings, LocalForgeSettings
+from reconciler.settings.model import RepositorySettings, Settings
 from state.errors import ReconcilerError
 from state.log_remote import read_credential
 

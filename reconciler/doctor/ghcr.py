@@ -15,8 +15,8 @@ from reconciler.adapters.forge_github import HEADERS
 from reconciler.adapters.forge_limits import ForgeLimits
 from reconciler.adapters.metrics_prometheus import PrometheusMetrics
 from reconciler.adapters.registry_credential import Credential, Login
-from reconciler.findings import Finding, Status
-from reconciler.permission_words import CLASSIC_SCOPES, named
+from reconciler.doctor.findings import Finding, Status
+from reconciler.doctor.permission_words import CLASSIC_SCOPES, named
 from reconciler.ports import Clock, Random
 from state.errors import Denied, ReconcilerError
 from state.observed import Mode

@@ -9,7 +9,6 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
-from reconciler import branch_rules, doctor_gitea, doctor_github, doctor_gitlab
 from reconciler.adapters.forge_access import GitHubAppToken, TokenFile
 from reconciler.adapters.forge_client import ForgeClient, Token
 from reconciler.adapters.forge_github import HEADERS
@@ -26,16 +25,20 @@ from reconciler.code_forge import (
     granted_for,
     token_of,
 )
-from reconciler.findings import Finding, Status, attempt, secret
+from reconciler.doctor import branch_rules
+from reconciler.doctor import gitea as doctor_gitea
+from reconciler.doctor import github as doctor_github
+from reconciler.doctor import gitlab as doctor_gitlab
+from reconciler.doctor.findings import Finding, Status, attempt, secret
 from reconciler.ports import Clock, Random
-from reconciler.settings_forge import (
+from reconciler.settings.forge import (
     GitHubAppSettings,
     GitHubForgeSettings,
     GitLabForgeSettings,
     HttpForgeSettings,
     LocalForgeSettings,
 )
-from reconciler.settings_model import CALL_TIMEOUT_FACTOR, RepositorySettings, Settings
+from reconciler.settings.model import CALL_TIMEOUT_FACTOR, RepositorySettings, Settings
 from reconciler.token_use import TokenUse
 from state.errors import ReconcilerError, Terminal
 from state.git import RefName

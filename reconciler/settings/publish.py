@@ -6,8 +6,8 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from reconciler.settings_forge import ForgeSettings
-from reconciler.settings_types import AbsolutePath, BranchName, FullRef, GitUrl, Section, known_hosts_fit
+from reconciler.settings.forge import ForgeSettings
+from reconciler.settings.types import AbsolutePath, BranchName, FullRef, GitUrl, Section, known_hosts_fit
 from state.pin_plan import target_name
 
 TargetName = Annotated[str, AfterValidator(target_name)]

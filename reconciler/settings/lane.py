@@ -12,8 +12,8 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from reconciler.settings_forge import ForgeSettings
-from reconciler.settings_types import AbsolutePath, BranchName, InsidePath, Label, Section
+from reconciler.settings.forge import ForgeSettings
+from reconciler.settings.types import AbsolutePath, BranchName, InsidePath, Label, Section
 from state.git_url import Transport, transport
 from state.oci import Digest, Repository
 

@@ -10,10 +10,11 @@ from typing import Final
 
 import requests
 
-from reconciler import doctor_ghcr, doctor_registry_rights
 from reconciler.adapters.registry_limits import Limits
 from reconciler.adapters.registry_oras import OrasRegistry
-from reconciler.findings import Finding, Status, attempt, secret
+from reconciler.doctor import ghcr as doctor_ghcr
+from reconciler.doctor import registry_rights as doctor_registry_rights
+from reconciler.doctor.findings import Finding, Status, attempt, secret
 from reconciler.ports import Clock, Random
 from reconciler.registry_clients import client_of
 from reconciler.settings import RegistrySettings, Settings

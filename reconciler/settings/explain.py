@@ -10,8 +10,8 @@ from typing import Final, NamedTuple
 from pydantic_core import PydanticUndefined, to_jsonable_python
 
 from reconciler.settings import CONFIG_MAX_BYTES, sections_of
-from reconciler.settings_model import Settings
-from reconciler.settings_types import Section
+from reconciler.settings.model import Settings
+from reconciler.settings.types import Section
 from reconciler.strict_yaml import Location, shown
 from state.canonical import Json
 from state.entry import BLOB_MAX_BYTES, ENTRY_MAX_BYTES

@@ -12,7 +12,6 @@ from typing import Final
 
 import pygit2
 
-from reconciler import doctor_forge, doctor_janitor, doctor_log, doctor_publish
 from reconciler.adapters.git_push_probe import may_push
 from reconciler.adapters.gitops_pygit2 import GitOpsRepository
 from reconciler.adapters.handed_over import HandedOverFiles
@@ -22,14 +21,18 @@ from reconciler.adapters.sbom_syft import check_program
 from reconciler.adapters.signer_ssh import SshSigner
 from reconciler.catalogue import parse_catalogue
 from reconciler.code_forge import CodeForge, opened
+from reconciler.doctor import forge as doctor_forge
+from reconciler.doctor import janitor as doctor_janitor
+from reconciler.doctor import log as doctor_log
+from reconciler.doctor import publish as doctor_publish
+from reconciler.doctor.findings import Finding, Status, attempt, secret
 from reconciler.evidence.assembling import authority_of, signer_of
 from reconciler.evidence.carrying import BUNDLE_SUFFIX
-from reconciler.findings import Finding, Status, attempt, secret
 from reconciler.gitops_forge import inventory_source
 from reconciler.ports import Clock, Random, RepositoryIdentity
 from reconciler.settings import RepositorySettings, Settings
-from reconciler.settings_forge import LocalForgeSettings
-from reconciler.settings_model import CALL_TIMEOUT_FACTOR, EvidenceSettings, GitOpsSettings
+from reconciler.settings.forge import LocalForgeSettings
+from reconciler.settings.model import CALL_TIMEOUT_FACTOR, EvidenceSettings, GitOpsSettings
 from state import log_read, log_verify
 from state.errors import ConfigError, Denied, ReconcilerError, Terminal, Transient
 from state.git import CommitId, RefName

@@ -10,8 +10,8 @@ from pydantic import Field
 
 from reconciler.adapters.forge_client import ForgeClient
 from reconciler.adapters.forge_records import Record, parsed
-from reconciler.findings import Finding, Status
-from reconciler.permission_words import GITLAB, named
+from reconciler.doctor.findings import Finding, Status
+from reconciler.doctor.permission_words import GITLAB, named
 from reconciler.token_use import TokenUse
 from state.errors import Terminal
 

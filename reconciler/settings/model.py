@@ -12,14 +12,14 @@ from typing import Annotated, Final, Literal, Self, TypeAlias
 
 from pydantic import Field, field_validator, model_validator
 
-from reconciler.settings_forge import ForgeSettings
-from reconciler.settings_janitor import JanitorSettings, TagGcSettings
-from reconciler.settings_lane import LaneSettings
-from reconciler.settings_log import LogSettings
-from reconciler.settings_publish import ApprovalsSettings, TargetSettings
-from reconciler.settings_standby import StandbySettings
-from reconciler.settings_telling import NotificationsSettings, TracingSettings
-from reconciler.settings_types import (
+from reconciler.settings.forge import ForgeSettings
+from reconciler.settings.janitor import JanitorSettings, TagGcSettings
+from reconciler.settings.lane import LaneSettings
+from reconciler.settings.log import LogSettings
+from reconciler.settings.publish import ApprovalsSettings, TargetSettings
+from reconciler.settings.standby import StandbySettings
+from reconciler.settings.telling import NotificationsSettings, TracingSettings
+from reconciler.settings.types import (
     AbsolutePath,
     Address,
     BranchName,

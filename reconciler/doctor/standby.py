@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from typing import Final
 
 from reconciler.adapters.kubernetes_lease import KubernetesLease
-from reconciler.findings import Finding, Status, attempt
+from reconciler.doctor.findings import Finding, Status, attempt
 from reconciler.janitor.cluster import Right
 from reconciler.ports import Clock
-from reconciler.settings_standby import StandbySettings
+from reconciler.settings.standby import StandbySettings
 
 _GROUP: Final = "coordination.k8s.io"
 _CALL_S: Final = 10.0

@@ -16,19 +16,13 @@ from typing import Final, NamedTuple
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from reconciler.settings_forge import ForgeSettings, LocalForgeSettings
-from reconciler.settings_lane import LaneProposalsSettings, LaneSettings
-from reconciler.settings_log import LogSettings
-from reconciler.settings_model import (
-    AdmissionSettings,
-    GitOpsSettings,
-    ListenSettings,
-    RegistrySettings,
+from reconciler.settings.forge import LocalForgeSettings
+from reconciler.settings.lane import LaneProposalsSettings, LaneSettings
+from reconciler.settings.model import (
     RepositorySettings,
     Settings,
-    VerificationSettings,
 )
-from reconciler.settings_types import Section, is_loopback, split_address
+from reconciler.settings.types import Section
 from reconciler.strict_yaml import Document, Location, parse, read_regular, shown
 from reconciler.webhooks.signatures import Sender
 from state import canonical
@@ -37,26 +31,6 @@ from state.git import RefName
 from state.observed import Mode, Policy
 from state.oci import Digest, Repository
 from state.verdict import Level
-
-__all__ = [
-    "CONFIG_MAX_BYTES",
-    "AdmissionSettings",
-    "ForgeSettings",
-    "GitOpsSettings",
-    "ListenSettings",
-    "Loaded",
-    "LocalForgeSettings",
-    "LogSettings",
-    "RegistrySettings",
-    "RepositorySettings",
-    "Settings",
-    "VerificationSettings",
-    "is_loopback",
-    "load",
-    "policy_digest",
-    "split_address",
-    "to_policy",
-]
 
 CONFIG_MAX_BYTES: Final = 1024 * 1024
 ENVIRONMENT_PREFIX: Final = "AMEIDE_"

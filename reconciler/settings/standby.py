@@ -6,8 +6,8 @@ from typing import Annotated, Final, Self
 
 from pydantic import Field, model_validator
 
-from reconciler.settings_janitor import ApiServer
-from reconciler.settings_types import AbsolutePath, Section
+from reconciler.settings.janitor import ApiServer
+from reconciler.settings.types import AbsolutePath, Section
 
 _JITTER: Final = 1.2
 _NAME: Final = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import Field, model_validator
 
-from reconciler.settings_types import AbsolutePath, ForgeId, ForgeUrl, Section
+from reconciler.settings.types import AbsolutePath, ForgeId, ForgeUrl, Section
 
 
 class LocalForgeSettings(Section):

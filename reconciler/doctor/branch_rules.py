@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from reconciler.adapters.forge_client import Answer, ForgeClient
 from reconciler.adapters.forge_records import Record, parsed, parsed_record
-from reconciler.findings import Finding, Status
+from reconciler.doctor.findings import Finding, Status
 from state.errors import Terminal
 from state.git import RefName
 

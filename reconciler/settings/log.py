@@ -6,7 +6,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from reconciler.settings_types import AbsolutePath, LogUrl, Section
+from reconciler.settings.types import AbsolutePath, LogUrl, Section
 
 
 class LogSettings(Section):

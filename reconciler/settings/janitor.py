@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
-from reconciler.settings_types import AbsolutePath, Section, is_loopback
+from reconciler.settings.types import AbsolutePath, Section, is_loopback
 
 
 def _server(text: str) -> str:

@@ -7,7 +7,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from reconciler.notifying.notices import NoticeType
-from reconciler.settings_types import AbsolutePath, Section
+from reconciler.settings.types import AbsolutePath, Section
 
 
 class NotificationsSettings(Section):
