@@ -2,7 +2,9 @@
 
 Pages are cut from a list that changes while it is read: a pull request closed on page one moves the first of page two
 out of sight, and no count shows it. So a listing of several pages counts only once two readings in a row agree on what
-is where. With ETags the second reading costs nothing, and an unchanged listing is one conditional request a page.
+is where, and on when each record was changed last: one that was opened again and closed again meanwhile hides the same
+record twice. Where records change for another reason, three readings that agree on what is where suffice. With ETags
+reading again costs nothing, and an unchanged listing is one conditional request a page.
 """
 
 from __future__ import annotations
@@ -16,6 +18,10 @@ from state.canonical import Json
 from state.errors import Terminal, Unavailable
 
 SWEEPS_MAX: Final = 4
+AGREEING: Final = 3
+"""So many readings in a row that agree on what is where, whatever changed in the records."""
+_UPDATED: Final = "updated_at"
+"""The member in which GitHub, GitLab and Gitea tell when a record was changed last, closing and opening included."""
 _NEXT: Final = re.compile(r';\s*rel="?next"?')
 
 
@@ -34,6 +40,11 @@ class _Sweep(NamedTuple):
 
     def order(self, key: str) -> list[list[Json]]:
         return [[record.get(key) for record in page] for page in self.pages]
+
+    def stands_as(self, before: _Sweep) -> bool:
+        """Whether no record was changed since; False where one does not tell."""
+        mine, theirs = self.order(_UPDATED), before.order(_UPDATED)
+        return mine == theirs and all(isinstance(time, str) and time for page in mine for time in page)
 
 
 def listing(
@@ -62,17 +73,21 @@ def listing(
         if not isinstance(body, list):
             return body
         # A record that is none is kept as an empty one, which its reader refuses: it must not vanish from the count.
-        return [reduce(record) if isinstance(record, dict) else {} for record in body]
+        return [
+            {**reduce(record), _UPDATED: record.get(_UPDATED)} if isinstance(record, dict) else {} for record in body
+        ]
 
     def ask(page: int) -> Answer:
         return client.get(path, {**query, "page": page}, conditional=True, reduce=kept)
 
     before: _Sweep | None = None
+    agreeing = 1
     for _ in range(SWEEPS_MAX):
         sweep = _sweep(ask, what, page_size=page_size, pages_max=pages_max)
         if sweep is None:
             return None
-        agrees = before is not None and sweep.order(key) == before.order(key)
+        agreeing = agreeing + 1 if before is not None and sweep.order(key) == before.order(key) else 1
+        agrees = agreeing == AGREEING or (agreeing > 1 and before is not None and sweep.stands_as(before))
         if not sweep.whole or len(sweep.pages) == 1 or agrees or (sweep.unchanged and _stood(ask, sweep)):
             return Paged(tuple(record for page in sweep.pages for record in page), sweep.whole)
         before = sweep

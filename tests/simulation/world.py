@@ -46,6 +46,12 @@ class Pr:
     merged: bool = False
     shown: CommitId | None = None
     heads: list[CommitId] = field(default_factory=list)
+    changes: int = 0
+    """How often anything of it was set, which its forge tells as a time."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)
+        object.__setattr__(self, "changes", getattr(self, "changes", 0) + 1)
 
     def seen(self) -> PullRequest:
         return PullRequest(self.number, self.head, self.base, self.fork, 7, self.labels)

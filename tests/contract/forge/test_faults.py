@@ -87,6 +87,29 @@ def test_a_list_that_moves_once_while_it_is_read_is_read_again(scripted: Scripte
     assert moved
 
 
+def test_two_readings_that_agree_since_one_came_back_between_them_do_not_count(scripted: Scripted) -> None:
+    """Closed, opened again and closed again: both readings have the first one, and lack the first of page two."""
+    count = 2 * scripted.page_size
+    scripted.open(count)
+    driver, asked = scripted.tested.driver, list[int]()
+
+    def there_and_back() -> None:
+        asked.append(1)
+        if len(asked) <= 2:
+            driver.close(1)
+
+    def fault(seen: Seen) -> None:
+        match scripted.page_of(seen):
+            case 1 if len(asked) == 1:
+                driver.reopen(1)
+            case 2:
+                there_and_back()
+
+    scripted.forge.fault = fault
+    assert scripted.listed() == [*range(2, count + 1)]
+    assert len(asked) > 2
+
+
 def test_an_empty_page_that_is_unchanged_tells_the_number_of_now(scripted: Scripted) -> None:
     scripted.open(scripted.page_size)
     moved: list[int] = []

@@ -152,12 +152,13 @@ class ForgeServer(Server):
 
     def _shown(self, pr: Pr, *, lagging: bool) -> dict[str, Any]:
         head = pr.shown if lagging and pr.shown is not None else pr.head
-        base = pr.base.removeprefix("refs/heads/")
+        base, updated = pr.base.removeprefix("refs/heads/"), f"2026-01-01T00:00:00.{pr.changes:06}Z"
         if self._gitlab:
             return {
                 "id": 9000 + pr.number, "iid": pr.number, "state": "opened" if pr.open else "closed", "title": EVIL,
                 "description": EVIL, "author": {"id": 7}, "labels": [*pr.labels, EVIL], "sha": head, "draft": False,
                 "source_branch": _branch(pr), "target_branch": base, "source_project_id": pr.fork,
+                "updated_at": updated,
             }  # fmt: skip
         own = {"id": REPOSITORY_ID, "full_name": NAME}
         repo = own if pr.fork == REPOSITORY_ID else {"id": pr.fork, "full_name": "them/shop"} if pr.fork else None
@@ -165,7 +166,7 @@ class ForgeServer(Server):
             "id": 9000 + pr.number, "number": pr.number, "state": "open" if pr.open else "closed", "title": EVIL,
             "body": EVIL, "user": {"id": 7, "login": "dev"}, "labels": [{"name": n} for n in (*pr.labels, EVIL)],
             "draft": False, "merged_at": None, "head": {"ref": _branch(pr), "sha": head, "repo": repo},
-            "base": {"ref": base, "repo": own},
+            "base": {"ref": base, "repo": own}, "updated_at": updated,
         }  # fmt: skip
 
     def _page(self, rows: Iterable[dict[str, Any]], query: dict[str, str], seen: Seen) -> Reply:
