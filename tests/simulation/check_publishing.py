@@ -235,6 +235,8 @@ class PublishChecks:
             plan, pr = gitops.plans[digest], self._world.prs[number]
             if not pr.open or any(n.endswith(digest) for n in against) or gitops.holds_pins(plan):
                 continue
+            if plan.head in self._world.quarantined:
+                continue  # until somebody accepts it, also where the tag that was moved is back
             if any(HOLD in other.labels for other in self._world.open_prs() if other.head == pr.head):
                 continue  # a label on any of them holds the head, and so its plans
             changes = gitops.of_branch(plan.branch)
