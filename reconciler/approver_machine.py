@@ -78,13 +78,16 @@ class Approver:
             raise ConfigError(f"{file}: has no principal {self.settings.principal!r}; see `principal` of approver.yaml")
         return policy
 
-    def asked(self, pull_request: int, target: str) -> Asked:
-        """What is asked for, with the policy that this machine knows. Raises InvalidValue for no target's name."""
+    def asked(self, pull_request: int, target: str | None) -> Asked:
+        """What is asked for, with the policy that this machine knows; None for an admission, which has no target.
+
+        Raises InvalidValue for no target's name.
+        """
         policy = self.policy()
         return Asked(
             self.settings.repository.id,
             pull_request,
-            target_name(target),
+            target_name(target) if target is not None else "",
             policy=policy.digest() if policy is not None else None,
         )
 

@@ -46,7 +46,14 @@ class RestChanges(ABC):
         what = f"{identity.name}: pull requests from {branch.short}"
         path = self._repository.path(self.COLLECTION)
         paged = listing(
-            self._client, path, query, what=what, key="id", page_size=self.PAGE_SIZE, pages_max=self.PAGES_MAX
+            self._client,
+            path,
+            query,
+            what=what,
+            key="id",
+            page_size=self.PAGE_SIZE,
+            pages_max=self.PAGES_MAX,
+            only_grows=True,  # closed ones stay in it
         )
         if paged is None or not paged.complete:
             raise Unavailable(f"{what}: the list could not be read whole; it is asked again")

@@ -122,6 +122,7 @@ class GitLabStatusReporter(ForgeStatus[str]):
             key="id",
             page_size=PAGE_SIZE,
             pages_max=_NOTES_PAGES_MAX,
+            only_grows=True,
         )
         if found is None:
             return ()

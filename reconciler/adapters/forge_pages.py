@@ -57,6 +57,7 @@ def listing(
     page_size: int,
     pages_max: int,
     reduce: Callable[[dict[str, Json]], dict[str, Json]] = dict,
+    only_grows: bool = False,
 ) -> Paged | None:
     """Every record, oldest first as the query asks for; None on a 404.
 
@@ -65,6 +66,7 @@ def listing(
         key: the member that tells one record from another.
         reduce: makes of a record what is kept of it; `key` has to stay.
         page_size: as the query asks for it, under the forge's own name.
+        only_grows: no record leaves the list, whatever becomes of it: then none can hide another one twice.
 
     Raises Transient or Denied as soon as any page cannot be read.
     """
@@ -87,7 +89,9 @@ def listing(
         if sweep is None:
             return None
         agreeing = agreeing + 1 if before is not None and sweep.order(key) == before.order(key) else 1
-        agrees = agreeing == AGREEING or (agreeing > 1 and before is not None and sweep.stands_as(before))
+        agrees = agreeing == AGREEING or (
+            agreeing > 1 and before is not None and (only_grows or sweep.stands_as(before))
+        )
         if not sweep.whole or len(sweep.pages) == 1 or agrees or (sweep.unchanged and _stood(ask, sweep)):
             return Paged(tuple(record for page in sweep.pages for record in page), sweep.whole)
         before = sweep

@@ -180,7 +180,7 @@ def admit(  # noqa: PLR0917 - click passes options by name
 
     seconds, commit = life_s(life), CommitId(head)
     with opened(config) as approver:
-        asked = approver.asked(pr, "")._replace(head=commit)
+        asked = approver.asked(pr, None)._replace(head=commit)
         if asked.policy is None:
             raise ConfigError(f"{config}: policy_file is required here: an admission names the policy that it is under")
         principal = approver.settings.principal

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from reconciler import wiring
+from reconciler import registry_clients, wiring
 from reconciler.adapters.registry_limits import Limits
 from reconciler.matrix import State
 from state.entry import Kind
@@ -38,7 +38,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SkewedClock:
         return Limits(**{**options, "read_timeout_s": 0.2, "backoff_base_s": 0.001})
 
     monkeypatch.setattr(wiring, "SystemClock", lambda: made)
-    monkeypatch.setattr(wiring, "Limits", limits)
+    monkeypatch.setattr(registry_clients, "Limits", limits)
     return made
 
 

@@ -99,6 +99,7 @@ FOUND_BY: Final[dict[str, int]] = {
     "a tag that is refused by itself was not made before": 158,
     "the hold label does not count": 490,
     "what a person closed is opened again": 1137,
+    "a refused request refuses all its tags": 158,
 }
 """By name. Each made anew, from 0 on, by `python -m tests.simulation --mutations --anew`."""
 
