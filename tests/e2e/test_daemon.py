@@ -293,6 +293,13 @@ def test_a_log_taken_over_on_this_machine_ends_the_process_with_exit_code_3(shop
     shop.verified()
 
 
+def put(config: Path, settings: Mapping[str, Any]) -> None:
+    """By a rename: who reads meanwhile sees the old file or the new one, never an empty one."""
+    fresh = config.with_name(".ameide.yaml.new")
+    fresh.write_text(json.dumps(settings))
+    fresh.replace(config)
+
+
 def test_a_configuration_whose_key_the_log_does_not_know_is_refused_while_it_runs(shop: Shop, start: Start) -> None:
     process = start()
     process.until_ready()
@@ -300,14 +307,14 @@ def test_a_configuration_whose_key_the_log_does_not_know_is_refused_while_it_run
     other = shop.log.with_name("other-key")
     generate_key_file(other)
     changed = {**shop.repository_settings, "log": {**shop.repository_settings["log"], "key_file": str(other)}}
-    shop.config.write_text(json.dumps({**good, "repositories": [changed]}))
+    put(shop.config, {**good, "repositories": [changed]})
     refused = process.until("config_refused")
     assert "the log's key in force is ssh-ed25519" in refused["error"]
     status, text = process.readiness()
     assert (status, "the configuration on disk is refused" in text) == (503, True)
     _, head = shop.opens("docs", DOCS)
     eventually("every tag of the head", filled(shop, head))
-    shop.config.write_text(json.dumps(good))
+    put(shop.config, good)
     process.until_ready()
     assert process.ends(signal.SIGTERM) == 0
 
@@ -316,7 +323,7 @@ def test_two_names_for_one_forge_id_would_write_one_log_and_are_refused(shop: Sh
     copy = shop.code.with_name("copy.git")
     shutil.copytree(shop.code, copy)
     twin = {**shop.repository_settings, "name": "copy", "forge": {"kind": "local", "path": str(copy)}}
-    shop.config.write_text(json.dumps({**shop.settings, "repositories": [shop.repository_settings, twin]}))
+    put(shop.config, {**shop.settings, "repositories": [shop.repository_settings, twin]})
     process = start()
     assert process.ends() == 2
     assert "copy and shop have the same forge id" in process.log
