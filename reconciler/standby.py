@@ -31,6 +31,19 @@ def writer_name(settings: Settings, log: LogSettings) -> str:
     return f"{log.writer}.{host}"[:WRITER_MAX_CHARS]
 
 
+def lease_of(settings: StandbySettings, clock: Clock, call_timeout_s: float) -> KubernetesLease:
+    """The client of the Lease that the settings name, which the caller closes."""
+    return KubernetesLease(
+        settings.server,
+        settings.namespace,
+        settings.lease,
+        token_file=settings.token_file,
+        ca_file=settings.ca_file,
+        clock=clock,
+        call_timeout_s=call_timeout_s,
+    )
+
+
 @contextmanager
 def leadership_of(
     settings: StandbySettings, random: Random, emit: Emitter, *, alive: Callable[[], bool], lost: Callable[[], None]
@@ -38,15 +51,7 @@ def leadership_of(
     """A candidate for the lease of the settings, under a name that no other process has; given back at the end."""
     clock = WakefulClock()
     # Two calls, a read and a write, fit into the deadline twice.
-    leases = KubernetesLease(
-        settings.server,
-        settings.namespace,
-        settings.lease,
-        token_file=settings.token_file,
-        ca_file=settings.ca_file,
-        clock=clock,
-        call_timeout_s=settings.renew_deadline_s / 4,
-    )
+    leases = lease_of(settings, clock, settings.renew_deadline_s / 4)
     timing = Timing(settings.lease_duration_s, settings.renew_deadline_s, settings.retry_period_s)
     identity = f"{socket.gethostname()}_{random.token()}"
     try:

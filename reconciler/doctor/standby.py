@@ -10,6 +10,7 @@ from reconciler.doctor.findings import Finding, Status, attempt
 from reconciler.janitor.cluster import Right
 from reconciler.ports import Clock
 from reconciler.settings.standby import StandbySettings
+from reconciler.standby import lease_of
 
 _GROUP: Final = "coordination.k8s.io"
 _CALL_S: Final = 10.0
@@ -23,15 +24,7 @@ def diagnose(settings: StandbySettings | None, clock: Clock) -> Iterator[Finding
         found = f"{settings.token_file} is not there, so neither the API server nor rights were tested"
         yield Finding("standby", Status.WARN, found, "run `ameide doctor` in the pod, or name its token file")
         return
-    lease = KubernetesLease(
-        settings.server,
-        settings.namespace,
-        settings.lease,
-        token_file=settings.token_file,
-        ca_file=settings.ca_file,
-        clock=clock,
-        call_timeout_s=_CALL_S,
-    )
+    lease = lease_of(settings, clock, _CALL_S)
     try:
         remedy = "apply preview-system/reconciler.yaml; check standby.server, ca_file and the network policy"
         yield attempt("standby: rights", lambda: _rights(lease, settings.namespace), remedy)
